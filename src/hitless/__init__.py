@@ -1,0 +1,1 @@
+"""Keep a live stream on air when its streaming provider fails."""

@@ -1,0 +1,1 @@
+"""Real audio and video: sources, encoded frames, peers, liveness, merging, measuring."""
