@@ -1,1 +1,1 @@
-"""client."""
+"""The shell around the core: it performs effects and reports observations."""

@@ -1,1 +1,1 @@
-"""lab."""
+"""Things that break on purpose: stand-in providers, a backend, a relay, drills."""

@@ -1,0 +1,51 @@
+"""
+Turns a leg's signs of life into facts: it went silent, it is heard again.
+
+Silence is judged only after pending datagrams were read, and never by a loop that is itself late:
+a stall of this process must not look like a provider's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ..core.events import Event, LegHeard, LegSilent, OpenLeg
+from ..providers.base import Leg
+
+
+_LOOK_AGAIN_S = 0.02
+"""How often a silent leg is looked at for a sign of life [s]."""
+_LATE_S = 0.05
+"""A loop that wakes this late had something else to do; it reads its sockets first [s]."""
+_IDLE_S = 0.1
+
+
+async def watch(order: OpenLeg, leg: Leg, report: Callable[[Event], None]) -> None:
+    """Report silence and its end until cancelled."""
+    loop = asyncio.get_running_loop()
+    is_silent = False
+    while True:
+        deadline_s = leg.liveness.deadline_s()
+        at_s = loop.time() + _IDLE_S if deadline_s is None else deadline_s
+        wait_s = _LOOK_AGAIN_S if is_silent else max(at_s - loop.time(), 0.005)
+        due_s = loop.time() + wait_s
+        await asyncio.sleep(wait_s)
+        for _ in range(3):  # let the selector read what has arrived
+            await asyncio.sleep(0)
+        if loop.time() - due_s > _LATE_S:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        quiet = leg.liveness.quiet(loop.time())
+        if quiet is not None and not is_silent:
+            is_silent = True
+            report(
+                LegSilent(
+                    session=order.session,
+                    leg=order.leg,
+                    because=quiet.because,
+                    since_s=quiet.since_s,
+                )
+            )
+        elif quiet is None and is_silent:
+            is_silent = False
+            report(LegHeard(session=order.session, leg=order.leg))

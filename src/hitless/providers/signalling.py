@@ -1,0 +1,404 @@
+"""
+The HTTP part of WHIP (RFC 9725) and WHEP: one request, one answer, one verdict.
+
+A server's answer is tolerated where real servers deviate, and judged by the class of its status
+rather than by the code (RFC 9725 section 4.5). The only retry loop is the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+from yarl import URL
+
+from ..errors import (
+    ContractBroken,
+    CredentialsRejected,
+    HitlessError,
+    LocalFault,
+    NotOnAir,
+    Refused,
+    Retry,
+    Unreachable,
+)
+from ..media.closing import finish
+from ..media.peer import IceServer, is_loopback
+from .headers import ice_servers_of, retry_after_s
+
+
+Token = str | Callable[[], Awaitable[str]]
+"""A Bearer token, or what fetches one: it is called again after a rejection."""
+
+SDP: Final = "application/sdp"
+BODY_MAX: Final = 256 * 1024
+"""Largest answer that is read [bytes]; a description with many candidates has some 10 KB."""
+
+REDIRECTS_MAX: Final = 5
+DELETE_S: Final = 1.0
+"""How long the polite end of a session may take [s]; the far side notices by itself as well."""
+
+LATE_S: Final = 10.0
+"""How long an answer that nobody waits for is awaited, to delete what it created [s]."""
+
+RETRY_AFTER_S_SAME: Final = 1.0
+"""A provider that asks for a longer pause than this [s] is left for the next one."""
+
+_QUOTED: Final = 80
+_HERE: Final = frozenset(
+    {errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """
+    One HTTP answer.
+
+    Attributes:
+        status: HTTP status.
+        sdp: The session description; None if it carries none.
+        text: The body, for a quotation.
+        session: URL of what was created; None if it names none that may be used.
+        etag: Entity tag of the ICE session.
+        retry_after_s: How long to stay away [s], at most 300; None if it does not say.
+        ice_servers: STUN and TURN servers it recommends.
+        token: The credential that was sent along.
+    """
+
+    status: int
+    sdp: str | None
+    text: str
+    session: URL | None
+    etag: str | None
+    retry_after_s: float | None
+    ice_servers: tuple[IceServer, ...]
+    token: str | None
+
+
+class Credential:
+    """A Bearer token that is renewed once when it is rejected."""
+
+    def __init__(self, token: Token | None) -> None:
+        self._token = token
+        self._current: str | None = None
+        self._lock = asyncio.Lock()
+        self._doubted: set[str] = set()
+
+    async def value(self) -> str | None:
+        """
+        Return the token to send; None: send none.
+
+        Raises:
+            Exception: Whatever the caller's own function raises.
+        """
+        if self._token is None or isinstance(self._token, str):
+            return self._token
+        async with self._lock:
+            if self._current is None:
+                self._current = await self._token()
+            return self._current
+
+    def rejected(self, operation: str, used: str | None) -> Retry:
+        """Return what to do after `used` was rejected: `SAME` if a new one will be sent."""
+        if not callable(self._token):
+            return Retry.NEXT
+        if used != self._current:
+            return Retry.SAME  # renewed meanwhile, for another stream
+        self._current = None
+        if operation in self._doubted:
+            return Retry.NEXT
+        self._doubted.add(operation)
+        return Retry.SAME
+
+    def accepted(self, operation: str) -> None:
+        """Trust the token again."""
+        self._doubted.discard(operation)
+
+
+class Signalling:
+    """
+    Speaks HTTP for one provider.
+
+    Args:
+        provider: Name for errors.
+        token: Credential for the configured origins; sent nowhere else.
+        endpoints: The configured URLs.
+        allow_http: Whether plain http may be spoken with hosts other than loopback.
+    """
+
+    def __init__(
+        self, provider: str, *, token: Token | None, endpoints: list[URL], allow_http: bool
+    ) -> None:
+        self._provider = provider
+        self._credential = Credential(token)
+        self._origins = {url.origin() for url in endpoints}
+        self._allow_http = allow_http
+        self._http: aiohttp.ClientSession | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing: asyncio.Task[None] | None = None
+
+    async def create(self, operation: str, url: URL, sdp: str, deadline: float) -> Answer:
+        """
+        POST an offer and return the answer, whatever its status.
+
+        If it does not come in time, or the caller is cancelled, it is still awaited in the
+        background, and what it created is deleted.
+
+        Raises:
+            Unreachable: No answer by `deadline` [s, the loop's clock].
+            ProviderError: It cannot be reached, or broke HTTP's or WHIP's rules.
+            LocalFault: This machine has no network.
+        """
+        task = self._own(self._request("POST", operation, url, sdp))
+        begun = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(deadline):
+                answer: Answer = await asyncio.shield(task)
+        except TimeoutError:
+            self._own(self._delete_late(task))
+            raise Unreachable(
+                f"Connection timeout: no answer within {deadline - begun:.1f} s",
+                provider=self._provider,
+                operation=operation,
+            ) from None
+        except asyncio.CancelledError:
+            self._own(self._delete_late(task))
+            raise
+        if answer.status == 201:
+            self._credential.accepted(operation)
+        return answer
+
+    async def patch(self, operation: str, created: Answer, sdp: str, deadline: float) -> None:
+        """
+        Send our answer to the far side's offer.
+
+        Raises:
+            ProviderError: It was not taken.
+        """
+        if created.session is None:
+            raise self._broken("it offered without a Location to answer to", operation)
+        headers: dict[str, str] = {}
+        try:
+            async with asyncio.timeout_at(deadline):
+                answer = await self._request("PATCH", operation, created.session, sdp, headers)
+                if answer.status == 428 and created.etag is not None:
+                    headers["If-Match"] = created.etag
+                    answer = await self._request("PATCH", operation, created.session, sdp, headers)
+        except TimeoutError:
+            raise Unreachable(
+                "Connection timeout: our answer was not taken",
+                provider=self._provider,
+                operation=operation,
+            ) from None
+        if not 200 <= answer.status < 300:
+            raise self.refusal(answer, operation)
+
+    async def delete(self, answer: Answer) -> None:
+        """End a session (RFC 9725 section 4.2). Bounded; never raises; no If-Match."""
+        if answer.session is None:
+            return
+        try:
+            async with asyncio.timeout(DELETE_S):
+                await self._request("DELETE", "close", answer.session)
+        except (HitlessError, TimeoutError):
+            pass  # the far side ends it when its consent checks fail (RFC 7675)
+
+    def delete_later(self, answer: Answer) -> None:
+        """End a session without waiting for it."""
+        self._own(self.delete(answer))
+
+    def refusal(self, answer: Answer, operation: str) -> HitlessError:
+        """Return the error that an answer means. The one mapping of HTTP status to advice."""
+        status, pause_s = answer.status, answer.retry_after_s
+        because = f"HTTP {status}{self._quoted(answer)}"
+        known: dict[str, Any] = {"provider": self._provider, "operation": operation}
+        if status in (401, 403):
+            retry = self._credential.rejected(operation, answer.token)
+            return CredentialsRejected(f"{because}: credential rejected", retry=retry, **known)
+        if operation == "view" and status in (404, 409):
+            return NotOnAir(
+                f"{self._provider}: nobody publishes ({because})", retry_after_s=pause_s
+            )
+        if status in (400, 406, 415, 422):
+            return ContractBroken(f"{because}: our offer was not understood", **known)
+        if status == 429 or 400 <= status < 500:
+            return Refused(because, retry_after_s=pause_s, **known)
+        if status >= 500:
+            patient = pause_s is not None and pause_s > RETRY_AFTER_S_SAME
+            retry = Retry.NEXT if patient else Retry.SAME
+            return Refused(because, retry=retry, retry_after_s=pause_s, **known)
+        return ContractBroken(f"{because}: not an answer to an offer", **known)
+
+    async def aclose(self) -> None:
+        """End requests that are under way and close connections. Idempotent; bounded."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await finish(self._closing)
+
+    # --- Inside ---
+
+    async def _close(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=DELETE_S)
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+        if self._http is not None:
+            await self._http.close()
+
+    def _own(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work, name=f"{self._provider} signalling")
+        self._tasks.add(task)
+        task.add_done_callback(self._disown)
+        return task
+
+    def _disown(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved: whoever waited has seen it, or nobody waits
+
+    async def _delete_late(self, task: asyncio.Task[Answer]) -> None:
+        done, _ = await asyncio.wait({task}, timeout=LATE_S)
+        if not done:
+            task.cancel()
+        elif not task.cancelled() and task.exception() is None:
+            await self.delete(task.result())
+
+    async def _request(
+        self,
+        method: str,
+        operation: str,
+        url: URL,
+        sdp: str | None = None,
+        more_headers: dict[str, str] | None = None,
+    ) -> Answer:
+        token = await self._token(operation)
+        if self._http is None:
+            self._http = aiohttp.ClientSession(
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),
+                headers={"Accept": f"{SDP}, text/plain;q=0.1", "User-Agent": "hitless"},
+            )
+        headers = dict(more_headers or {})
+        if sdp is not None:
+            headers["Content-Type"] = SDP
+        for _ in range(REDIRECTS_MAX + 1):
+            if token is not None and url.origin() in self._origins:
+                headers["Authorization"] = f"Bearer {token}"
+            else:
+                headers.pop("Authorization", None)
+            try:
+                async with self._http.request(
+                    method, url, data=sdp, headers=headers, allow_redirects=False
+                ) as response:
+                    if not 300 <= response.status < 400:
+                        return await self._read(response, url, operation, token)
+                    url = self._redirect(response, url, operation)
+            except (aiohttp.ClientError, OSError) as exc:
+                raise _translate(exc, self._provider, operation) from exc
+        raise self._broken(f"more than {REDIRECTS_MAX} redirects", operation)
+
+    async def _token(self, operation: str) -> str | None:
+        try:
+            return await self._credential.value()
+        except HitlessError:
+            raise
+        except Exception as exc:
+            # Its message may hold a secret, so only its type is told.
+            raise CredentialsRejected(
+                f"no token could be had ({type(exc).__name__} in the token function)",
+                provider=self._provider,
+                operation=operation,
+                retry=Retry.NEXT,
+                answered=False,
+            ) from exc
+
+    def _redirect(self, response: aiohttp.ClientResponse, url: URL, operation: str) -> URL:
+        """Only 307 and 308 keep method and body; others are forbidden (RFC 9725 section 4.4)."""
+        if response.status not in (307, 308):
+            raise self._broken(f"HTTP {response.status} instead of 307 or 308", operation)
+        target = self._resolved(response.headers.get("Location"), url)
+        if target is None:
+            raise self._broken("a redirect to nowhere, or from https to http", operation)
+        return target
+
+    def _resolved(self, location: str | None, url: URL) -> URL | None:
+        """Return a Location as an absolute URL, if it may be used."""
+        if not location:
+            return None
+        try:
+            target = url.join(URL(location, encoded=True))
+            host = target.host
+        except ValueError:
+            return None
+        if host is None or target.scheme not in ("http", "https"):
+            return None
+        plain = target.scheme == "http"
+        if plain and (url.scheme == "https" or not (self._allow_http or is_loopback(host))):
+            return None
+        return target
+
+    async def _read(
+        self, response: aiohttp.ClientResponse, url: URL, operation: str, token: str | None
+    ) -> Answer:
+        body = bytearray()
+        async for part in response.content.iter_chunked(16 * 1024):
+            body += part
+            if len(body) > BODY_MAX:
+                raise self._broken(f"an answer of more than {BODY_MAX // 1024} KiB", operation)
+        text = body.decode("utf-8", errors="replace")
+        has_sdp = response.content_type.lower() == SDP and text.startswith("v=0")
+        return Answer(
+            status=response.status,
+            sdp=text if has_sdp else None,
+            text=text,
+            session=self._resolved(response.headers.get("Location"), url),
+            etag=response.headers.get("ETag"),
+            retry_after_s=retry_after_s(response.headers),
+            ice_servers=ice_servers_of(response.headers),
+            token=token,
+        )
+
+    def _quoted(self, answer: Answer) -> str:
+        """Return the beginning of an error's text, unless it repeats our credential."""
+        if answer.token and answer.token in answer.text:
+            return ""
+        words = "".join(each if each.isprintable() else " " for each in answer.text[:400])
+        words = " ".join(words.split())[:_QUOTED]
+        return f" ({words})" if words else ""
+
+    def _broken(self, because: str, operation: str) -> ContractBroken:
+        return ContractBroken(because, provider=self._provider, operation=operation)
+
+
+def _translate(exc: Exception, provider: str, operation: str) -> HitlessError:
+    """Return what an error of aiohttp or the operating system means. The one such mapping."""
+    cause: BaseException = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
+    code = cause.errno if isinstance(cause, OSError) else None
+    known: dict[str, Any] = {"provider": provider, "operation": operation}
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return Unreachable("TLS failed", answered=True, retry=Retry.NEXT, **known)
+    if isinstance(exc, aiohttp.ClientConnectorDNSError) or isinstance(cause, socket.gaierror):
+        return Unreachable("host name not found", **known)
+    if code in _HERE:
+        return LocalFault(f"{provider}: {operation} failed here: {errno.errorcode[code or 0]}")
+    if code == errno.ECONNREFUSED:
+        return Unreachable("connection refused", answered=True, **known)
+    if isinstance(exc, TimeoutError) or code == errno.ETIMEDOUT:
+        return Unreachable("Connection timeout", **known)
+    if isinstance(exc, aiohttp.ServerDisconnectedError) or code in (
+        errno.ECONNRESET,
+        errno.EPIPE,
+    ):
+        return Unreachable("the connection was cut", answered=True, **known)
+    if isinstance(exc, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        return ContractBroken(f"it does not speak HTTP ({type(exc).__name__})", **known)
+    words = errno.errorcode.get(code or 0, type(exc).__name__)
+    return Unreachable(f"no connection ({words})", **known)
