@@ -33,7 +33,7 @@ from ..core.events import (
     Started,
     Ticked,
 )
-from ..core.listing import ProviderList
+from ..core.listing import Answer, Check, ProviderList
 from ..core.policy import Policy
 from ..core.state import Session, State
 from ..core.step import step, wakeup_s
@@ -64,6 +64,10 @@ class Carrier(Protocol):
 
     async def carry(self, leg: int, opened: Leg, usable: Callable[[], None]) -> None:
         """Carry media until cancelled; call `usable` once the leg carries media that counts."""
+        ...
+
+    def is_fed(self, now: float) -> bool:
+        """Whether our own side gives the media that the legs should carry at `now` [s]."""
         ...
 
     def started(self) -> None:
@@ -270,7 +274,9 @@ class Driver:
 
         helpers = (
             self._start(carrier.carry(order.leg, leg, usable), f"media of leg {order.leg}"),
-            self._start(watch(order, leg, self._report), f"liveness of leg {order.leg}"),
+            self._start(
+                watch(order, leg, self._report, carrier.is_fed), f"liveness of leg {order.leg}"
+            ),
         )
         try:
             await leg.lost()
@@ -333,7 +339,13 @@ class Driver:
             self._checking[provider] = self._start(self._check(provider), f"health of {provider}")
 
     async def _check(self, provider: str) -> None:
-        check = await self._source.check_health(provider)
+        try:
+            async with asyncio.timeout(self.policy.health_timeout_s):
+                check = await self._source.check_health(provider)
+        except TimeoutError:
+            check = Check(
+                provider=provider, answer=Answer.UNANSWERED, because="Connection timeout"
+            )
         if check is not None:
             self.post(
                 HealthChecked(

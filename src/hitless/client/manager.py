@@ -284,6 +284,9 @@ class _HandSession:
         usable()
         self._on_change(opened.provider)
 
+    def is_fed(self, now: float) -> bool:
+        return True
+
     def started(self) -> None:
         if not self.ready.done():
             self.ready.set_result(None)

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from ..core.events import Event, LegHeard, LegSilent, OpenLeg
+from ..media.liveness import PATH
 from ..providers.base import Leg
 
 
@@ -21,8 +22,22 @@ _LATE_S = 0.05
 _IDLE_S = 0.1
 
 
-async def watch(order: OpenLeg, leg: Leg, report: Callable[[Event], None]) -> None:
-    """Report silence and its end until cancelled."""
+async def watch(
+    order: OpenLeg,
+    leg: Leg,
+    report: Callable[[Event], None],
+    is_fed: Callable[[float], bool],
+) -> None:
+    """
+    Report silence and its end until cancelled.
+
+    Args:
+        order: Which leg.
+        leg: The leg.
+        report: Takes the facts.
+        is_fed: Whether our own source gives frames at a time [s]. A leg is not silent for want of
+            media that we do not send (DESIGN 4.4); its path still can be.
+    """
     loop = asyncio.get_running_loop()
     is_silent = False
     while True:
@@ -36,6 +51,8 @@ async def watch(order: OpenLeg, leg: Leg, report: Callable[[Event], None]) -> No
         if loop.time() - due_s > _LATE_S:
             await asyncio.sleep(_LOOK_AGAIN_S)
         quiet = leg.liveness.quiet(loop.time())
+        if quiet is not None and quiet.sign != PATH and not is_fed(loop.time()):
+            quiet = None
         if quiet is not None and not is_silent:
             is_silent = True
             report(

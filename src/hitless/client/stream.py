@@ -94,6 +94,10 @@ class LiveStream(LiveSession):
         """A publishing leg is opened with its media proven, and sends by itself."""
         usable()
 
+    def is_fed(self, now: float) -> bool:
+        """Whether the source gives frames."""
+        return self.feed.is_producing(now, within_s=self._driver.policy.silence_s)
+
     async def _watch_source(self) -> None:
         try:
             await self.feed.ended()

@@ -132,6 +132,10 @@ class LiveView(LiveSession):
             self._usable.pop(leg, None)
             self._opened.pop(leg, None)
 
+    def is_fed(self, now: float) -> bool:
+        """A viewer sends nothing: what is missing is missing for others' sake."""
+        return True
+
     def ended(self, ended: Ended, errors: list[ProviderError]) -> None:
         """The core says that it is over."""
         super().ended(ended, errors)

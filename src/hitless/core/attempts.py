@@ -73,9 +73,10 @@ def choose(
         return None
     if tried:
         last = tried[-1]
-        on_last = sum(1 for attempt in tried if attempt.provider == last.provider)
-        again = last.failure is not None and last.failure.asks_again
-        if again and on_last <= same_provider_retries and last.provider in order:
+        # Only the first one is asked again: `agora, agora, zegocloud, webrtc`.
+        is_first = all(attempt.provider == last.provider for attempt in tried)
+        again = is_first and last.failure is not None and last.failure.asks_again
+        if again and len(tried) <= same_provider_retries and last.provider in order:
             return last.provider
     names = {attempt.provider for attempt in tried}
     return next((name for name in order if name not in names), None)

@@ -30,6 +30,7 @@ class Standing:
         has_failed_media: Its media failed and its health endpoint has not agreed since.
         penalty: How often it failed on air lately; halves every `damping_half_life_s`.
         penalty_s: When `penalty` was last brought up to date: its last failure on air [s].
+        lived_s: How long it carried media before it last failed on air [s].
         relapse_s: Time between its last two failures on air, if they belong together [s].
         not_before_s: It asked us to stay away until then [s].
     """
@@ -42,6 +43,7 @@ class Standing:
     has_failed_media: bool = False
     penalty: float = 0.0
     penalty_s: float = 0.0
+    lived_s: float = 0.0
     relapse_s: float = 0.0
     not_before_s: float = 0.0
 
@@ -59,7 +61,7 @@ class Standing:
 
 
 def failed(
-    policy: Policy, standing: Standing, because: str, now: float, *, on_air: bool = False
+    policy: Policy, standing: Standing, because: str, now: float, *, lived_s: float | None = None
 ) -> Standing:
     """
     Return the standing after one failure.
@@ -69,9 +71,11 @@ def failed(
         standing: The standing before.
         because: What failed, in words.
         now: When [s].
-        on_air: It lost the media of a running stream that another provider then carried. That
-            is proof enough to open the circuit at once, and it is what damping counts.
+        lived_s: It lost the media of a running stream, carried for so long [s], that another
+            provider then carried. That is proof enough to open the circuit at once, and it is
+            what damping counts. None: it was another kind of failure.
     """
+    on_air = lived_s is not None
     count = standing.failures + 1
     trips = (
         on_air or count >= policy.max_failures or standing.breaker.circuit is not Circuit.CLOSED
@@ -87,13 +91,14 @@ def failed(
         breaker=breaker,
         because=because,
     )
-    if on_air:
+    if lived_s is not None:
         since_s = now - standing.penalty_s if standing.penalty else float("inf")
         after = replace(
             after,
             has_failed_media=True,
             penalty=standing.penalty_at(policy, now) + 1.0,
             penalty_s=now,
+            lived_s=lived_s,
             relapse_s=since_s if since_s <= 2 * policy.damping_half_life_s else 0.0,
         )
     return after

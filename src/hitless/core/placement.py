@@ -28,11 +28,11 @@ def eligible(
     """
     Return whom a stream may be given to at `now`, best first.
 
-    Banned providers are left out; if that leaves nobody, they are tried after all: better a
-    doubtful provider than none. Never: the disabled, and those that asked us to stay away.
+    The banned come last: better a doubtful provider than none. Never: the disabled, and those
+    that asked us to stay away.
     """
-    welcome = tuple(name for name in order(listed) if standing[name].not_before_s <= now)
-    return tuple(name for name in welcome if standing[name].breaker.admits) or welcome
+    welcome = [name for name in order(listed) if standing[name].not_before_s <= now]
+    return tuple(sorted(welcome, key=lambda name: not standing[name].breaker.admits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

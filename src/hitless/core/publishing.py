@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from . import attempts, trial
+from . import attempts, choosing, trial
 from .attempts import Attempt, Failure
 from .events import AskList, Ended, LegFailed, LegSilent, Outcome, Started
 from .placement import Change
@@ -39,7 +39,8 @@ def listed(turn: Turn, s: Session) -> Session:
     op = s.operation
     if op is not None and op.list_until_s is not None:
         return _advance(turn, replace(s, operation=replace(op, list_until_s=None)))
-    if op is None and s.phase is Phase.ON_AIR and turn.active() and s.provider not in turn.active():
+    active = turn.active()
+    if op is None and s.phase is Phase.ON_AIR and active and s.provider not in active:
         # Not only when it was disabled just now: the move may have found nobody then.
         return migrate(turn, s, None, f"{s.provider} is disabled in the list")
     return s
@@ -51,6 +52,8 @@ def changed(turn: Turn, s: Session, change: Change) -> Session:
     if s.phase not in (Phase.ON_AIR, Phase.RECOVERING, Phase.OFF_AIR):
         return s
     here = s.provider
+    if here is None:
+        return s  # the round under way goes by the new list anyway
     if not turn.active():
         because = "every provider is disabled in the list; a stream on air is not ended for that"
         turn.say("stream.stays", because, session=s, provider=here)
@@ -74,7 +77,9 @@ def migrate(turn: Turn, s: Session, target: str | None, because: str) -> Session
     if spare is not None:
         return _go_on_air(turn, s, spare, Purpose.MIGRATION, because)
     op = Operation(purpose=Purpose.MIGRATION, because=because, begun_s=turn.now, target=target)
-    turn.say("migration.started", because, session=s, provider=target or _next(turn, s, op))
+    towards = target or choosing.following(turn, s, op)
+    if towards is not None:
+        turn.say("migration.started", because, session=s, provider=towards)
     return _advance(turn, replace(s, operation=op))
 
 
@@ -168,7 +173,7 @@ def heard(turn: Turn, s: Session, leg: Leg) -> Session:
         return s
     turn.say("leg.heard", "media came back", session=s, provider=leg.provider, leg=leg.id)
     s = replace(s, phase=Phase.ON_AIR, suspects=(), dark_s=None, rounds=0)
-    if not turn.standing[leg.provider].breaker.admits:
+    if not turn.trusts(leg.provider):
         return s  # banned meanwhile: the move goes on
     opening = s.leg(s.operation.leg) if s.operation else None
     if opening is not None:
@@ -249,43 +254,13 @@ def _ask_list(turn: Turn, s: Session) -> Session:
     return replace(s, operation=op)
 
 
-def _candidates(turn: Turn, s: Session, op: Operation) -> tuple[str, ...]:
-    taken = {leg.provider for leg in s.legs}
-    free = tuple(name for name in turn.eligible() if name not in taken)
-    if op.target is not None:
-        return tuple(name for name in free if name == op.target)
-    here = s.leg(s.on_air)
-    if not free and op.purpose is Purpose.FAILOVER and (here is None or not here.carries):
-        return turn.eligible()  # nobody else: a new leg on the same provider
-    return free
-
-
-def _next(turn: Turn, s: Session, op: Operation) -> str | None:
-    """Return whom `op` would ask next."""
-    p = turn.policy
-    order = _candidates(turn, s, op)
-    last = op.tried[-1] if op.tried else None
-    again = last is not None and last.failure is not None and last.failure.asks_again
-    if again and last is not None and last.provider in turn.active():
-        # A short Retry-After keeps it out of the order, but is waited for.
-        if turn.standing[last.provider].breaker.admits and last.provider not in order:
-            order = (*order, last.provider)
-    match op.purpose:
-        case Purpose.START | Purpose.MIGRATION:
-            same, most = p.same_provider_retries, 1 + p.max_retries
-        case _:
-            same = p.same_provider_retries_on_air
-            most = (1 + same) * max(1, len(order) + len(op.tried))
-    return attempts.choose(order, op.tried, same_provider_retries=same, max_attempts=most)
-
-
 def _advance(turn: Turn, s: Session, *, waited: bool = False) -> Session:
     """No leg is being opened: open the next one, wait before a retry, or conclude."""
     op = s.operation
     assert op is not None
     if op.purpose is Purpose.START and not turn.active():
         return _nobody_listed(turn, s, op, waited=waited)
-    choice = _next(turn, s, op)
+    choice = choosing.following(turn, s, op)
     if choice is None:
         return _exhausted(turn, s, op)
     last = op.tried[-1] if op.tried else None
@@ -340,7 +315,7 @@ def _exhausted(turn: Turn, s: Session, op: Operation) -> Session:
         turn.network_is_lost(f"no answer from {', '.join(a.provider for a in op.tried)}")
     elif turn.state.network_lost_s is None:
         for suspect in s.suspects:
-            turn.count(suspect.provider, suspect.because, on_air=True)
+            turn.convict(suspect)
         s = _remember(replace(s, suspects=()), op.tried)
     if s.phase is not Phase.OFF_AIR:
         s = replace(s, phase=Phase.OFF_AIR, rounds=0)
@@ -368,7 +343,7 @@ def _go_on_air(turn: Turn, s: Session, leg: Leg, purpose: Purpose, because: str)
     before, is_first, op = s.leg(s.on_air), s.epoch == 0, s.operation
     for suspect in s.suspects:
         if suspect.provider != leg.provider:
-            turn.count(suspect.provider, suspect.because, on_air=True)
+            turn.convict(suspect)
     tried = op.tried if op else ()
     recovering_s = None if s.dark_s is None else round(turn.now - s.dark_s, 6)
     s = _remember(s, (*tried, Attempt(provider=leg.provider, leg=leg.id)))
@@ -382,6 +357,7 @@ def _go_on_air(turn: Turn, s: Session, leg: Leg, purpose: Purpose, because: str)
         rounds=0,
         dark_s=None,
         moved_s=turn.now,
+        trial_s=turn.now + turn.policy.ban_s,  # it rests before the next move that is not needed
         is_chosen=s.is_chosen and purpose is Purpose.MIGRATION,
     )
     s = _let_go(turn, s, leg, before)
@@ -442,7 +418,9 @@ def _settled(turn: Turn, s: Session) -> Session:
 
 
 def _suspect(turn: Turn, s: Session, leg: Leg, because: str, since_s: float) -> Session:
-    suspect = Suspect(provider=leg.provider, because=because, since_s=since_s)
+    live_s = since_s if leg.live_s is None else leg.live_s
+    lived_s = max(0.0, since_s - live_s)
+    suspect = Suspect(provider=leg.provider, because=because, since_s=since_s, lived_s=lived_s)
     others = tuple(old for old in s.suspects if old.provider != leg.provider)
     return replace(s, suspects=(*others, suspect))
 

@@ -87,11 +87,20 @@ class Leg:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """A provider that lost our media, not yet blamed: it may be our own network."""
+    """
+    A provider that lost our media, not yet blamed: it may be our own network.
+
+    Attributes:
+        provider: Who.
+        because: What happened, in words.
+        since_s: When [s].
+        lived_s: How long its leg had carried media [s].
+    """
 
     provider: str
     because: str
     since_s: float
+    lived_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +151,11 @@ class Ask:
     begun_s: float | None = None
     absent_s: float | None = None
     is_spent: bool = False
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether an answer has come in this search."""
+        return self.failures > 0 or self.absent_s is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

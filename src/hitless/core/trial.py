@@ -24,6 +24,9 @@ from .turn import Turn, with_leg
 SUPPRESSED = 1.5
 """A penalty from here on forbids a return: one failure on air (1.0) does not, a second does."""
 
+OUTLIVE = 1.5
+"""A trial must last so many times as long as the short spell before the last failure."""
+
 
 def candidate(turn: Turn, s: Session) -> str | None:
     """Return the provider the stream should go back to, if it would be tried now."""
@@ -75,10 +78,15 @@ def proven(turn: Turn, s: Session) -> Leg | None:
 
 
 def _proven_s(turn: Turn, leg: Leg) -> float:
-    """Return when a trial leg has proved itself [s]: it must outlive its last good spell."""
-    relapse_s = turn.standing[leg.provider].relapse_s
+    """
+    Return when a trial leg has proved itself [s].
+
+    If it failed so soon last time that `return_after_s` proves little, it must outlive that.
+    """
+    standing, return_s = turn.standing[leg.provider], turn.policy.return_after_s
+    spell_s = OUTLIVE * standing.lived_s if standing.lived_s < 2 * return_s else 0.0
     live_s = leg.begun_s if leg.live_s is None else leg.live_s
-    return live_s + max(turn.policy.return_after_s, relapse_s)
+    return live_s + max(return_s, spell_s, standing.relapse_s)
 
 
 def is_pointless(turn: Turn, leg: Leg) -> bool:
@@ -103,7 +111,8 @@ def over(
         if failure is not None and leg.live_s is None and failure.error != "MediaLost":
             turn.failed(leg.provider, failure, leg.begun_s)
         return s
-    suspect = Suspect(provider=leg.provider, because=because, since_s=turn.now)
+    lived_s = 0.0 if leg.live_s is None else turn.now - leg.live_s
+    suspect = Suspect(provider=leg.provider, because=because, since_s=turn.now, lived_s=lived_s)
     return replace(s, suspects=(*s.suspects, suspect))
 
 
@@ -113,7 +122,7 @@ def _convict(turn: Turn, s: Session) -> Session:
     if not guilty:
         return s
     for suspect in guilty:
-        turn.count(suspect.provider, suspect.because, on_air=True)
+        turn.convict(suspect)
     return replace(s, suspects=tuple(old for old in s.suspects if old not in guilty))
 
 

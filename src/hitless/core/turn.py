@@ -114,9 +114,13 @@ class Turn:
     # --- Whom to ask ---
 
     def eligible(self) -> tuple[str, ...]:
-        """Return whom a stream may be given to now, best first."""
+        """Return whom a stream may be given to now, best first and the banned last."""
         listed = self.state.listed
         return placement.eligible(listed, self.standing, self.now) if listed else ()
+
+    def trusts(self, provider: str) -> bool:
+        """Whether it is not banned."""
+        return self.standing[provider].breaker.admits
 
     def active(self) -> tuple[str, ...]:
         """Return all that are not disabled, best first."""
@@ -175,7 +179,7 @@ class Turn:
             self.standing[provider] = standing
         if failure.answered:
             self.answered()
-        if self.state.answered_s >= begun_s:
+        if failure.answered or self.state.answered_s > begun_s:
             self.count(provider, failure.because)
             return
         doubt = Suspect(provider=provider, because=failure.because, since_s=self.now)
@@ -185,14 +189,19 @@ class Turn:
         if self.active() and silent.issuperset(self.active()):
             self.network_is_lost(f"no answer from {', '.join(sorted(silent))}")
 
-    def count(self, provider: str, because: str, *, on_air: bool = False) -> None:
+    def convict(self, suspect: Suspect) -> None:
+        """Blame a provider for the media it lost while another could carry it."""
+        self.count(suspect.provider, suspect.because, lived_s=suspect.lived_s)
+
+    def count(self, provider: str, because: str, *, lived_s: float | None = None) -> None:
         """Count one failure against `provider`, unless nobody is to blame just now."""
         if self.now < self.state.blameless_until_s or self.state.network_lost_s is not None:
             return
         after = health.failed(
-            self.policy, self.standing[provider], because, self.now, on_air=on_air
+            self.policy, self.standing[provider], because, self.now, lived_s=lived_s
         )
-        self.say("provider.failed", because, provider=provider, failures=after.failures)
+        if self.standing[provider].breaker.admits:  # of a banned one that is no news
+            self.say("provider.failed", because, provider=provider, failures=after.failures)
         self._set(provider, after, because)
 
     def succeeded(self, provider: str, because: str) -> None:

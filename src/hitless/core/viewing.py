@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..errors import Retry
 from . import attempts, trial
 from .attempts import Attempt, Failure
 from .events import AskList, Ended, LegAbsent, LegFailed, LegSilent, Outcome, Started
@@ -28,20 +27,19 @@ ASK_INTERVAL_S = 0.05
 """Each provider is asked this often during the first second of a search [s] (DESIGN 4.1)."""
 ASK_INTERVAL_S_MAX = 1.0
 
+ASK_AGAIN_S = 1.0
+"""A provider whose leg has been silent for this long is asked anew, beside that leg [s]."""
+
+LIST_WAIT_S = 1.0
+"""A join waits this long for a fresh list when there is an older one to go by [s]."""
+
 _ATTEMPTS_KEPT = 100
 
 
 def requested(turn: Turn, s: Session) -> Session:
     """Begin a join: ask for the list first."""
-    turn.effects.append(AskList())
-    wait_s = turn.policy.health_timeout_s if turn.state.listed is None else 1.0
-    start = Operation(
-        purpose=Purpose.START,
-        because="a join was asked for",
-        begun_s=turn.now,
-        list_until_s=turn.now + wait_s,
-    )
-    return replace(s, operation=start, moved_s=turn.now)
+    start = Operation(purpose=Purpose.START, because="a join was asked for", begun_s=turn.now)
+    return _ask_list(turn, s, start)
 
 
 def listed(turn: Turn, s: Session) -> Session:
@@ -50,12 +48,11 @@ def listed(turn: Turn, s: Session) -> Session:
     if op is None or op.list_until_s is None:
         return s
     if not turn.active():
-        known = turn.state.listed
-        names = ", ".join(entry.name for entry in known.providers) if known else ""
-        because = (
-            f"every provider is disabled: {names}" if names else "no provider list could be read"
-        )
-        return end(turn, s, Outcome.ALL_FAILED, because)
+        if op.list_asks > turn.policy.max_retries:
+            return end(turn, s, Outcome.ALL_FAILED, turn.why_nobody())
+        wait_s = attempts.delay_s(turn.policy, op.list_asks, turn.jitter())
+        op = replace(op, list_until_s=None, retry_s=turn.now + wait_s)
+        return replace(s, operation=op)
     s = replace(s, operation=replace(op, list_until_s=None))
     return search(turn, replace(s, search_s=turn.now, asks={}, wanted=None))
 
@@ -84,7 +81,7 @@ def migrate(turn: Turn, s: Session, target: str | None, because: str) -> Session
     wanted = frozenset([target] if target else others) - {s.provider or ""}
     if not wanted:
         return s
-    turn.say("migration.started", because, session=s, provider=target or min(others))
+    turn.say("migration.started", because, session=s, provider=target or others[0])
     s = _stop_asking(turn, s, because)
     op = Operation(purpose=Purpose.MIGRATION, because=because, begun_s=turn.now, target=target)
     return search(turn, replace(s, operation=op, search_s=turn.now, asks={}, wanted=wanted))
@@ -102,7 +99,8 @@ def opened(turn: Turn, s: Session, leg: Leg) -> Session:
     leg = replace(leg, live_s=turn.now)
     s = with_leg(s, leg)
     turn.say("leg.opened", "first media arrived", session=s, provider=leg.provider, leg=leg.id)
-    if leg.purpose is Purpose.TRIAL:
+    here = s.leg(s.on_air)
+    if leg.purpose is Purpose.TRIAL and here is not None and here.carries:
         return s
     return _watch(turn, s, leg)
 
@@ -117,7 +115,9 @@ def absent(turn: Turn, s: Session, leg: Leg, event: LegAbsent) -> Session:
     wait_s = _interval_s(turn, s)
     if event.retry_after_s is not None and event.retry_after_s > ASK_INTERVAL_S_MAX:
         wait_s = min(event.retry_after_s, turn.policy.retry_after_s_max)
-    since_s = turn.now if ask.absent_s is None else ask.absent_s
+    # Its leg here is silent: it has been absent for as long as that.
+    silences = [old.silent_s for old in s.legs if old.provider == leg.provider]
+    since_s = min([at for at in (ask.absent_s, *silences) if at is not None], default=turn.now)
     ask = replace(ask, leg=None, failures=0, absent_s=since_s, next_s=turn.now + wait_s)
     s = _with_ask(s, leg.provider, ask)
     if s.phase is Phase.STARTING:
@@ -143,7 +143,7 @@ def leg_failed(turn: Turn, s: Session, leg: Leg, event: LegFailed) -> Session:
             error=failure.error,
         )
     if leg.purpose is Purpose.TRIAL and not here:
-        return trial.over(turn, s, leg, failure.because)
+        return trial.over(turn, s, leg, failure.because, failure)
     if leg.live_s is None:
         return _ask_failed(turn, s, leg, failure)
     if failure.answered:
@@ -165,6 +165,8 @@ def silent(turn: Turn, s: Session, leg: Leg, event: LegSilent) -> Session:
 
 def heard(turn: Turn, s: Session, leg: Leg) -> Session:
     """The silent leg carries media again: it won."""
+    if leg.silent_s is not None:
+        turn.excuse(leg.silent_s)
     turn.answered()
     s = with_leg(s, replace(leg, silent_s=None))
     if leg.id != s.on_air:
@@ -176,16 +178,19 @@ def heard(turn: Turn, s: Session, leg: Leg) -> Session:
 
 def tick(turn: Turn, s: Session) -> Session:
     """Do what is due."""
-    for leg in s.legs:
-        s = _leg_due(turn, s, leg)
-        if s.phase is Phase.ENDED:
-            return s
-    op = s.operation
-    if op is not None and op.list_until_s is not None:
-        return listed(turn, s) if turn.now >= op.list_until_s else s
-    s = _over_due(turn, s)
+    for id in [leg.id for leg in s.legs]:
+        leg = s.leg(id)  # what another leg did may have closed or changed it
+        if leg is not None and s.phase is not Phase.ENDED:
+            s = _leg_due(turn, s, leg)
+    if s.phase is not Phase.ENDED:
+        s = _over_due(turn, s)
     if s.phase is Phase.ENDED:
         return s
+    op = s.operation
+    if op is not None and op.retry_s is not None:
+        return _ask_list(turn, s, op) if turn.now >= op.retry_s else s
+    if op is not None and op.list_until_s is not None:
+        return listed(turn, s) if turn.now >= op.list_until_s else s
     if s.phase is Phase.ON_AIR and s.search_s is None:
         ready = trial.proven(turn, s)
         if ready is not None:
@@ -196,17 +201,19 @@ def tick(turn: Turn, s: Session) -> Session:
 
 def due_s(turn: Turn, s: Session) -> float:
     """Return when `tick` has something to do [s]; inf: only when something happens."""
-    times = [trial.due_s(turn, s), _over_s(turn, s)]
+    times = [_over_s(turn, s)]
     op = s.operation
-    if op is not None and op.list_until_s is not None:
-        times.append(op.list_until_s)
+    if op is not None:
+        times += [at for at in (op.retry_s, op.list_until_s) if at is not None]
     if s.search_s is not None:
         times += [at for at, _ in _askable(turn, s)]
+    else:
+        times.append(trial.due_s(turn, s))
     for leg in s.legs:
         if leg.live_s is None:
             times.append(leg.until_s)
-        elif leg.silent_s is not None:
-            times.append(leg.silent_s + turn.policy.silent_leg_s)
+        else:
+            times.append(turn.silent_until_s(leg))
     return min(times)
 
 
@@ -243,17 +250,20 @@ def end(turn: Turn, s: Session, outcome: Outcome, because: str) -> Session:
 
 def _askable(turn: Turn, s: Session) -> list[tuple[float, str]]:
     """Return when each provider may be asked next [s], best provider first."""
-    busy = {leg.provider for leg in s.legs}
+    busy = {leg.provider for leg in s.legs if leg.silent_s is None}
     order: Iterable[str] = turn.active()
     if s.wanted is not None and s.phase is Phase.ON_AIR:
         order = [name for name in order if name in s.wanted]
     if s.phase is Phase.STARTING:
         return _staggered(turn, s, busy)
+    silent = {
+        leg.provider: leg.silent_s + ASK_AGAIN_S for leg in s.legs if leg.silent_s is not None
+    }
     times = []
     for name in order:
         ask = s.asks.get(name)
         at_s = ask.next_s if ask is not None else turn.now
-        at_s = max(at_s, turn.standing[name].not_before_s)
+        at_s = max(at_s, turn.standing[name].not_before_s, silent.get(name, at_s))
         if name not in busy:
             times.append((at_s, name))
     return times
@@ -269,16 +279,16 @@ def _staggered(turn: Turn, s: Session, busy: set[str]) -> list[tuple[float, str]
     left = 1 + turn.policy.max_retries - spent - len(busy)
     times: list[tuple[float, str]] = []
     turn_s = turn.now if s.search_s is None else s.search_s
-    for name in turn.eligible():
+    unspent = [n for n in turn.active() if n not in s.asks or not s.asks[n].is_spent]
+    for name in [n for n in unspent if turn.trusts(n)] or unspent:
         ask = s.asks.get(name) or Ask(next_s=turn_s)
-        if name not in busy and not ask.is_spent:
-            times.append((max(ask.next_s, turn_s), name))
-        if ask.is_spent:
-            continue
-        if ask.begun_s is None:
+        away_s = turn.standing[name].not_before_s
+        if name not in busy:
+            times.append((max(ask.next_s, turn_s, away_s), name))
+        if ask.begun_s is None and away_s <= turn.now:
             break  # nobody behind it has a turn before it was asked
-        turn_s = ask.begun_s + turn.policy.hedge_s
-    return times[: max(left, 0)]
+        turn_s = turn_s if ask.begun_s is None else ask.begun_s + turn.policy.hedge_s
+    return sorted(times, key=lambda time: time[0])[: max(left, 0)]
 
 
 def _interval_s(turn: Turn, s: Session) -> float:
@@ -293,8 +303,8 @@ def _ask_failed(turn: Turn, s: Session, leg: Leg, failure: Failure) -> Session:
     ask = s.asks.get(leg.provider)
     if ask is None or ask.leg != leg.id:
         return s
-    if failure.error != "MediaLost":
-        turn.failed(leg.provider, failure)
+    if failure.error != "MediaLost" and not failure.blames_nobody:
+        turn.failed(leg.provider, failure, leg.begun_s)
     joining = s.phase is Phase.STARTING
     if joining:
         tried = Attempt(provider=leg.provider, leg=leg.id, failure=failure)
@@ -304,28 +314,27 @@ def _ask_failed(turn: Turn, s: Session, leg: Leg, failure: Failure) -> Session:
     if not joining:
         wait_s = max(wait_s, ASK_INTERVAL_S)
     advised_s = failure.retry_after_s or 0.0
-    is_spent = joining and (
-        failure.retry is not Retry.SAME or failures > turn.policy.same_provider_retries
-    )
+    is_first = all(attempt.provider == leg.provider for attempt in s.attempts)
+    again = failure.asks_again and is_first and failures <= turn.policy.same_provider_retries
     ask = replace(
         ask,
         leg=None,
         failures=failures,
         absent_s=None,
         next_s=turn.now + max(wait_s, min(advised_s, turn.policy.retry_after_s_max)),
-        is_spent=is_spent,
+        is_spent=joining and not again,
     )
     return search(turn, _with_ask(s, leg.provider, ask))
 
 
 def _lost(turn: Turn, s: Session, because: str) -> Session:
     """The leg we watch is silent or gone: search everywhere else."""
-    for other in s.legs:
-        if other.id != s.on_air and other.purpose is Purpose.TRIAL and other.carries:
-            return _watch(turn, s, other)
     if s.phase is not Phase.ON_AIR:
         return search(turn, s)
     s = replace(s, phase=Phase.RECOVERING, dark_s=turn.now, wanted=None)
+    for other in s.legs:
+        if other.id != s.on_air and other.purpose is Purpose.TRIAL and other.carries:
+            return _watch(turn, replace(s, operation=None), other)
     turn.say("failover.started", because, session=s, provider=s.provider)
     op = Operation(purpose=Purpose.FAILOVER, because=because, begun_s=turn.now)
     return search(turn, replace(s, operation=op, search_s=turn.now, asks=_carry_over(s)))
@@ -339,7 +348,8 @@ def _carry_over(s: Session) -> dict[str, Ask]:
 def _watch(turn: Turn, s: Session, leg: Leg) -> Session:
     is_first = s.epoch == 0
     op = s.operation
-    purpose = op.purpose if op else Purpose.START if is_first else Purpose.MIGRATION
+    planned = Purpose.MIGRATION if s.phase is Phase.ON_AIR else Purpose.FAILOVER
+    purpose = op.purpose if op else Purpose.START if is_first else planned
     because = op.because if op else "it was found there"
     recovering_s = None if s.dark_s is None else round(turn.now - s.dark_s, 6)
     failed_over = any(a.failure and a.provider != leg.provider for a in s.attempts)
@@ -356,6 +366,7 @@ def _watch(turn: Turn, s: Session, leg: Leg) -> Session:
         wanted=None,
         dark_s=None,
         moved_s=turn.now,
+        trial_s=turn.now + turn.policy.ban_s,  # it rests before the next move that is not needed
         is_chosen=s.is_chosen and purpose is Purpose.MIGRATION,
     )
     for old in s.legs:
@@ -377,6 +388,16 @@ def _watch(turn: Turn, s: Session, leg: Leg) -> Session:
     return s
 
 
+def _ask_list(turn: Turn, s: Session, op: Operation) -> Session:
+    turn.effects.append(AskList())
+    wait_s = turn.policy.health_timeout_s
+    if turn.state.listed is not None:
+        wait_s = min(LIST_WAIT_S, wait_s)
+    until_s = turn.now + wait_s
+    op = replace(op, retry_s=None, list_until_s=until_s, list_asks=op.list_asks + 1)
+    return replace(s, operation=op)
+
+
 def _stop_asking(turn: Turn, s: Session, because: str) -> Session:
     for leg in s.legs:
         if leg.live_s is None:
@@ -394,16 +415,16 @@ def _leg_due(turn: Turn, s: Session, leg: Leg) -> Session:
         failure = Failure(error="MediaLost", because=because, answered=False)
         turn.close(s, leg, because)
         return leg_failed(turn, s, leg, LegFailed(session=s.id, leg=leg.id, failure=failure))
-    if leg.silent_s is not None and turn.now >= leg.silent_s + turn.policy.silent_leg_s:
+    if trial.is_pointless(turn, leg) and leg.id != s.on_air:
+        return turn.close(s, leg, f"{leg.provider} is banned or disabled: the trial is pointless")
+    if turn.now >= turn.silent_until_s(leg):
         return turn.close(s, leg, f"silent for {turn.policy.silent_leg_s:g} s (silent_leg_s)")
     return s
 
 
 def _absent_everywhere_s(turn: Turn, s: Session) -> float | None:
     """Return since when every provider that may be asked says that nobody publishes, or None."""
-    if any(leg.live_s is not None for leg in s.legs):
-        return None
-    trusted = [name for name in turn.active() if turn.standing[name].breaker.admits]
+    trusted = [name for name in turn.active() if turn.trusts(name)]
     since = [s.asks[name].absent_s if name in s.asks else None for name in trusted]
     known = [at for at in since if at is not None]
     return max(known) if known and len(known) == len(since) else None
@@ -417,7 +438,10 @@ def _over_s(turn: Turn, s: Session) -> float:
         case Phase.STARTING if op is not None:
             return op.begun_s + p.start_s_max
         case Phase.WAITING:
-            return s.wait_until_s
+            # However short the wait: everybody is asked once before it is called off.
+            heard = all(n in s.asks and s.asks[n].is_heard for n in turn.active())
+            last_s = s.moved_s + p.start_s_max
+            return s.wait_until_s if heard else max(s.wait_until_s, last_s)
         case Phase.ON_AIR if begun_s is not None:
             return begun_s + p.overlap
         case Phase.RECOVERING if begun_s is not None:

@@ -67,8 +67,11 @@ class Feed:
         self._own: deque[bytes] = deque(maxlen=_OWN_FRAMES)
         self._own_set: set[bytes] = set()
         self._keyframe_s = float("-inf")
+        self._keyframe_due: asyncio.TimerHandle | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.frames_made = {kind: 0 for kind in codecs}
+        self.frames_made = dict.fromkeys(codecs, 0)
+        self.pushed_s: float | None = None
+        """When the last frame came [s]; None: none came yet."""
 
     def run_by(self, engine: Engine) -> None:
         """Name the engine that pushes the frames. Called once, by what opens the feed."""
@@ -91,10 +94,20 @@ class Feed:
         return detach
 
     def request_keyframe(self) -> None:
-        """Ask the encoder for a keyframe soon; at most 10 a second reach it."""
-        now = asyncio.get_running_loop().time()
-        if self._engine is not None and now - self._keyframe_s >= KEYFRAME_INTERVAL_S:
-            self._keyframe_s = now
+        """Ask the encoder for a keyframe soon. At most 10 a second reach it; none is forgotten."""
+        if self._engine is None or self._keyframe_due is not None:
+            return
+        loop = asyncio.get_running_loop()
+        wait_s = self._keyframe_s + KEYFRAME_INTERVAL_S - loop.time()
+        if wait_s > 0:
+            self._keyframe_due = loop.call_later(wait_s, self._ask_engine)
+        else:
+            self._ask_engine()
+
+    def _ask_engine(self) -> None:
+        self._keyframe_due = None
+        self._keyframe_s = asyncio.get_running_loop().time()
+        if self._engine is not None:
             self._engine.request_keyframe()
 
     def is_own(self, data: bytes) -> bool:
@@ -111,6 +124,7 @@ class Feed:
         self._own.append(mark)
         self._own_set.add(mark)
         self.frames_made[frame.kind] += 1
+        self.pushed_s = asyncio.get_running_loop().time()
         for take in tuple(self._takers.values()):
             take(frame)
 
@@ -140,6 +154,10 @@ class Feed:
         """
         await asyncio.shield(self._over)
 
+    def is_producing(self, now: float, *, within_s: float) -> bool:
+        """Whether a frame came within the last `within_s` [s]: if not, nobody else is at fault."""
+        return self.pushed_s is not None and now - self.pushed_s <= within_s
+
     def mute(self, kind: Kind, muted: bool) -> None:
         """Replace one kind by silence or black, or stop doing so. Frames keep flowing."""
         if self._engine is not None:
@@ -162,6 +180,8 @@ class Feed:
     async def aclose(self) -> None:
         """Stop the engine and detach every leg. Idempotent."""
         self._takers.clear()
+        if self._keyframe_due is not None:
+            self._keyframe_due.cancel()
         self.finish()
         if self._engine is not None:
             await self._engine.aclose()

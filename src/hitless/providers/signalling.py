@@ -25,6 +25,7 @@ from ..errors import (
     NotOnAir,
     Refused,
     Retry,
+    StreamEnded,
     Unreachable,
 )
 from ..media.closing import finish
@@ -142,6 +143,7 @@ class Signalling:
         self._http: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def create(self, operation: str, url: URL, sdp: str, deadline: float) -> Answer:
         """
@@ -250,6 +252,7 @@ class Signalling:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
+        self._is_closed = True
         if self._http is not None:
             await self._http.close()
 
@@ -280,7 +283,9 @@ class Signalling:
         more_headers: dict[str, str] | None = None,
     ) -> Answer:
         token = await self._token(operation)
-        if self._http is None:
+        if self._is_closed:
+            raise StreamEnded(f"{self._provider}: {operation} failed: it was closed")
+        if self._http is None or self._http.closed:
             self._http = aiohttp.ClientSession(
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),

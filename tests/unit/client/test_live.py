@@ -129,8 +129,9 @@ def test_a_viewer_waits_for_its_publisher_and_counts_no_attempt():
             await asyncio.sleep(5.0)
             async with here.start_stream("show", feed):
                 view = await joining
-                return [attempt.failure for attempt in view.state.attempts]
+                outcomes = [attempt.failure for attempt in view.state.attempts]
         await feed.aclose()
+        return outcomes
 
     assert run(main()) == [None]
 

@@ -1,0 +1,82 @@
+"""What `hitless publish` and `hitless watch` share: a client from the configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import click
+
+from ..client.assembly import make_backend, make_providers
+from ..client.live import LiveStreamingProvider
+from ..client.session import LiveSession
+from ..errors import ConfigError, HitlessError
+from .output import Invocation, emit_json
+
+
+record_option = click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Record every event to FILE, for `hitless replay` and `hitless why`.",
+)
+
+
+def make_client(invocation: Invocation, record: Path | None) -> LiveStreamingProvider:
+    """
+    Return a client of what is configured.
+
+    Raises:
+        ConfigError: Neither a provider nor a backend is configured, or one cannot work.
+    """
+    loaded = invocation.config()
+    if not loaded.providers and loaded.backend is None:
+        raise ConfigError(
+            "nothing to stream over: add a [[provider]] table or a [backend] to hitless.toml, or "
+            "try `hitless lab`, which needs neither"
+        )
+    providers = make_providers(loaded, os.environ) if loaded.providers else []
+    backend = make_backend(loaded.backend, loaded, os.environ) if loaded.backend else None
+    return LiveStreamingProvider(providers, backend=backend, policy=loaded.policy, record=record)
+
+
+def run_session(
+    make: Callable[[], LiveStreamingProvider],
+    open: Callable[[LiveStreamingProvider], Awaitable[LiveSession]],
+    *,
+    as_json: bool,
+) -> None:
+    """Open a session and follow it to its end; Ctrl-C leaves it in order."""
+
+    async def main() -> None:
+        loop, told = asyncio.get_running_loop(), asyncio.Event()
+        task = asyncio.ensure_future(follow())
+
+        def leave() -> None:
+            told.set()
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, leave)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not told.is_set():
+                raise
+        if told.is_set():
+            raise KeyboardInterrupt
+
+    async def follow() -> None:
+        async with make() as live:
+            session = await open(live)
+            async for news in session:
+                if as_json:
+                    emit_json(news)
+            error = session.error
+            if error is not None:
+                raise HitlessError(error)
+
+    asyncio.run(main())

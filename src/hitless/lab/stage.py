@@ -1,0 +1,360 @@
+"""
+The lab's stage: stand-ins, a backend, a relay, a publisher and viewers, each its own process.
+
+Everything is started through the guard, so nothing outlives whoever holds the stage. A stand-in
+that was killed is started again on its old port. Where a fault is injected (a signal, a stand-in's
+control, the relay, the backend) is read from the catalogue of faults.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, cast
+
+import aiohttp
+
+from ..errors import ConfigError, LocalFault
+from .faults import Fault, Place, find, numbers
+from .guard import Guard
+
+
+PROVIDERS: Final = ("agora", "zegocloud", "webrtc")
+"""The stand-ins' names; they are not the companies' services."""
+
+START_S_MAX: Final = 20.0
+"""A process of the lab says that it is ready within this time [s], on a busy machine too."""
+
+TOKEN_ENV: Final = "HITLESS_LAB_TOKEN"
+_LINE_BYTES_MAX = 1 << 22
+_LINES_KEPT = 20_000
+
+
+Line = dict[str, Any]
+"""One line of JSON (Any: each type has fields of its own)."""
+
+
+class Process:
+    """A process of the lab that says things as lines of JSON and may take orders likewise."""
+
+    def __init__(self, name: str, child: asyncio.subprocess.Process) -> None:
+        self.name, self.child = name, child
+        self.lines: deque[Line] = deque(maxlen=_LINES_KEPT)
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
+        self._changed = asyncio.Condition()
+        self._reading = asyncio.create_task(self._read(), name=f"lab: read {name}")
+        self._total = 0
+        self.is_over = False
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.child.pid
+
+    def last(self, type: str, **fields: object) -> Line | None:
+        """Return the newest line of a type with these fields, or None."""
+        for line in reversed(self.lines):
+            if line["type"] == type and all(line.get(k) == v for k, v in fields.items()):
+                return line
+        return None
+
+    def news(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return what it told, of one kind or of all."""
+        return [x for x in self.lines if x["type"] == "news" and name in (None, x["name"])]
+
+    async def order(self, do: str, **fields: object) -> None:
+        """Give an order. A process that is gone takes none, silently."""
+        assert self.child.stdin is not None
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            self.child.stdin.write((json.dumps({"do": do, **fields}) + "\n").encode())
+            await self.child.stdin.drain()
+
+    async def ask(self, do: str, answer: str, **fields: object) -> dict[str, Any]:
+        """Give an order and return the next line of the type `answer`."""
+        since = self._total
+        await self.order(do, **fields)
+
+        def answered() -> Line | None:
+            newer = self._total - since
+            for line in list(self.lines)[-newer:] if newer else ():
+                if line["type"] in (answer, "refused"):
+                    return line
+            return None
+
+        return cast(dict[str, Any], await self.until(answered, what=answer))
+
+    async def until(
+        self, found: Callable[[], Any], *, what: str, limit_s: float = START_S_MAX
+    ) -> Any:
+        """
+        Wait until `found()` is true, looking again after each line, and return it.
+
+        Raises:
+            LocalFault: It did not come to that in time, or the process ended first.
+        """
+        try:
+            async with asyncio.timeout(limit_s), self._changed:
+                while not (value := found()):
+                    if self.is_over:
+                        raise LocalFault(f"{self.name} ended before {what}")
+                    await self._changed.wait()
+                return value
+        except TimeoutError:
+            raise LocalFault(f"{self.name}: no {what} within {limit_s:g} s") from None
+
+    async def gone(self) -> None:
+        """Wait until it has said its last word."""
+        await asyncio.wait([self._reading])
+
+    async def aclose(self) -> None:
+        """Stop listening. The guard ends the process."""
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _read(self) -> None:
+        assert self.child.stdout is not None
+        try:
+            while line := await self.child.stdout.readline():
+                try:
+                    said = json.loads(line)
+                except ValueError:
+                    continue
+                said.setdefault("type", "hello")
+                self.lines.append(said)
+                self._total += 1
+                for listener in self.listeners:
+                    listener(said)
+                async with self._changed:
+                    self._changed.notify_all()
+        finally:
+            self.is_over = True
+            async with self._changed:
+                self._changed.notify_all()
+
+
+class Stage:
+    """
+    The lab, as processes.
+
+    Args:
+        folder: Where records and logs go; it exists.
+        providers: Names of the stand-ins, best first.
+        ports: Ports of the stand-ins by name; others get any free one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        providers: Sequence[str] = PROVIDERS,
+        *,
+        ports: Mapping[str, int] | None = None,
+    ) -> None:
+        self.folder, self.names = folder, tuple(providers)
+        self.token = secrets.token_urlsafe(24)
+        self.stands: dict[str, Process] = {}
+        self.urls: dict[str, str] = {}
+        self.backend: Process | None = None
+        self.relay: Process | None = None
+        self.broken: dict[str, list[str]] = {}
+        self._ports = dict(ports or {})
+        self._guard = Guard(grace_s=2.0)
+        self.processes: list[Process] = []
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._guard.start()
+            limit = aiohttp.ClientTimeout(total=5)
+            self._http = aiohttp.ClientSession(timeout=limit)
+            await asyncio.gather(*(self.start_stand(name) for name in self.names))
+            given = [f"--provider={name}={self.urls[name]}" for name in self.names]
+            self.backend = await self._start("backend", "hitless.lab.backend", *given)
+            self.urls["backend"] = self.backend.lines[0]["url"]
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End every process. Idempotent; at most 5 s."""
+        for process in self.processes:
+            await process.aclose()
+        self.processes.clear()
+        if self._http is not None:
+            await self._http.close()
+        await self._guard.aclose()
+
+    async def guard_lost(self) -> None:
+        """Wait until nobody guards the processes any more. Raises LocalFault then."""
+        await self._guard.lost()
+
+    # --- Processes ---
+
+    async def start_stand(self, name: str) -> None:
+        """Start a stand-in, on the port it had before."""
+        stand = await self._start(
+            name, "hitless.lab.stand", f"--name={name}", f"--port={self._ports.get(name, 0)}"
+        )
+        url = stand.lines[0]["url"]
+        self.stands[name], self.urls[name] = stand, url
+        self._ports[name] = int(url.rsplit(":", 1)[1])
+
+    async def start_relay(self) -> dict[str, str]:
+        """Start the relay and return the URLs behind it, of the backend too."""
+        given = [f"--upstream={name}={url}" for name, url in self.urls.items()]
+        self.relay = await self._start("relay", "hitless.lab.netem", *given)
+        urls: dict[str, str] = self.relay.lines[0]["upstreams"]
+        return urls
+
+    async def start_end(
+        self,
+        role: str,
+        stream: str,
+        *options: str,
+        urls: Mapping[str, str] | None = None,
+        policy: Mapping[str, object] | None = None,
+        names: Sequence[str] | None = None,
+        label: str | None = None,
+    ) -> Process:
+        """
+        Start a publisher or a viewer of `stream` and return once it runs.
+
+        Args:
+            role: `publisher` or `viewer`.
+            stream: Its id.
+            options: More options of `hitless.lab.ends`.
+            urls: Where it finds stand-ins and backend; None: directly.
+            policy: Fields of `Policy`.
+            names: The stand-ins it knows, in order; None: all.
+            label: What it is called; None: its role.
+        """
+        urls = dict(urls or self.urls)
+        label = label or role
+        return await self._start(
+            label,
+            "hitless.lab.ends",
+            role,
+            f"--stream={stream}",
+            f"--policy={json.dumps(dict(policy or {}))}",
+            f"--record={self.folder / f'{label}.jsonl'}",
+            *([f"--backend={urls['backend']}"] if "backend" in urls else []),
+            *(f"--provider={name}={urls[name]}" for name in names or self.names),
+            *options,
+        )
+
+    async def _start(self, name: str, module: str, *options: str) -> Process:
+        env = {**os.environ, TOKEN_ENV: self.token, "PYTHONUNBUFFERED": "1"}
+        with (self.folder / f"{name}.log").open("ab") as log:
+            child = await self._guard.spawn(
+                [sys.executable, "-m", module, *options],
+                env=env,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                limit=_LINE_BYTES_MAX,
+            )
+        process = Process(name, child)
+        self.processes.append(process)
+        try:
+            await process.until(lambda: bool(process.lines), what="sign of life")
+        except LocalFault as exc:
+            said = (self.folder / f"{name}.log").read_text(errors="replace").strip()
+            tail = said.splitlines()[-1] if said else "it said nothing"
+            raise LocalFault(f"{exc}: {tail}") from exc
+        return process
+
+    # --- Breaking and healing ---
+
+    async def break_(
+        self, name: str, fault: str, given: Mapping[str, object] | None = None
+    ) -> None:
+        """
+        Break a stand-in, its network or its backend.
+
+        Args:
+            name: A stand-in; `*` for the relay's all; any for faults of the whole backend.
+            fault: A name of the catalogue.
+            given: Numbers of the fault.
+
+        Raises:
+            ConfigError: An unknown name, fault or number.
+        """
+        found = find(fault)
+        await self._inject(name, found, {**found.order, **numbers(found, given or {})})
+        self.broken.setdefault(name, []).append(fault)
+
+    async def heal(self, name: str) -> None:
+        """End every fault of a stand-in; start it again if it was killed."""
+        self._check(name)
+        for fault in dict.fromkeys(self.broken.pop(name, [])):
+            found = find(fault)
+            if found.heal:
+                await self._inject(name, found, dict(found.heal))
+        if name in self.names and self.stands[name].child.returncode is not None:
+            await self.start_stand(name)
+
+    async def _inject(self, name: str, fault: Fault, body: dict[str, Any]) -> None:
+        self._check(name)
+        match fault.place:
+            case Place.SIGNAL:
+                self.signal(name, body["signal"])
+            case Place.STAND:
+                await self.control(self.urls[name] + "/control/faults", body)
+            case Place.RELAY:
+                if self.relay is None:
+                    raise ConfigError(f"{fault.name} needs the relay, which this run has not")
+                url = self.relay.lines[0]["url"]
+                await self.control(url + "/control", {"target": name, **body})
+            case Place.BACKEND:
+                path = body.pop("path").format(name=name)
+                await self.control(self.urls["backend"] + path, body, method="PATCH")
+
+    def signal(self, name: str, number: str) -> None:
+        """Send a signal to a stand-in's process."""
+        child = self.stands[name].child
+        if child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.Signals[number])
+
+    async def list_as(self, name: str, **change: object) -> None:
+        """Change what the backend says of a provider: isActive, priority, default, healthy."""
+        self._check(name)
+        url = f"{self.urls['backend']}/admin/providers/{name}"
+        await self.control(url, change, method="PATCH")
+
+    async def control(self, url: str, body: Mapping[str, object], *, method: str = "POST") -> None:
+        """
+        Call one of the lab's control APIs.
+
+        Raises:
+            LocalFault: It did not answer, or said no.
+        """
+        assert self._http is not None
+        headers = {"Authorization": f"Bearer {self.token}"}
+        try:
+            async with self._http.request(method, url, json=body, headers=headers) as answer:
+                if answer.status >= 400:
+                    raise LocalFault(f"{url}: HTTP {answer.status}: {await answer.text()}")
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            raise LocalFault(f"{url} does not answer: {type(exc).__name__}") from exc
+
+    def _check(self, name: str) -> None:
+        if name not in self.names and name != "*":
+            raise ConfigError(f"no provider called {name!r} here: {', '.join(self.names)}")

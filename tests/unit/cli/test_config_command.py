@@ -1,0 +1,123 @@
+"""hitless config"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hitless.cli import main
+from hitless.client.keys import BACKEND_KEYS, POLICY_KEYS
+
+
+TEXT = """
+[backend]
+url = "https://api.example.com"
+headers_env = "BACKEND_HEADERS"
+
+[[provider]]
+name = "agora"
+adapter = "whip"
+url = "https://agora.example.com/whip/{stream}"
+token_env = "AGORA_TOKEN"
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Stand in a folder with a hitless.toml."""
+    (tmp_path / "hitless.toml").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HITLESS_CONFIG", raising=False)
+    monkeypatch.setenv("BACKEND_HEADERS", "Authorization: s3cret")
+    monkeypatch.delenv("AGORA_TOKEN", raising=False)
+    return tmp_path
+
+
+def test_every_key_is_shown_with_its_origin(capsys):
+    """
+    Key, value, unit, default, from.
+    """
+    assert 0 == main(["config", "--set", "policy.max_retries=5"])
+
+    lines = capsys.readouterr().out.splitlines()
+    shown = {line.split()[0]: line.split()[1:] for line in lines}
+    assert {key.name for key in (*POLICY_KEYS, *BACKEND_KEYS)} <= shown.keys()
+    assert ["5", "3", "--set", "policy.max_retries"] == shown["policy.max_retries"]
+    assert ["30", "s", "30", "default"] == shown["policy.health_interval_s"]
+    assert ["https://api.example.com", "-", "hitless.toml:3"] == shown["backend.url"]
+
+
+def test_a_secret_shows_only_whether_it_is_set(capsys):
+    """
+    And where it is kept.
+    """
+    assert 0 == main(["config"])
+
+    told = capsys.readouterr()
+    assert "s3cret" not in told.out + told.err
+    lines = {line.split()[0]: line for line in told.out.splitlines()}
+    assert "(set)" in lines["backend.headers"]
+    assert "(not set)" in lines["provider.agora.token"]
+    assert "hitless.toml:10, $AGORA_TOKEN" in lines["provider.agora.token"]
+
+
+def test_json_holds_the_same(capsys):
+    """
+    For programs.
+    """
+    assert 0 == main(["config", "--json"])
+
+    document = json.loads(capsys.readouterr().out)
+    rows = {row["key"]: row for row in document["settings"]}
+    assert "hitless.toml" == document["file"]
+    assert 30.0 == rows["policy.health_interval_s"]["value"]
+    assert "stay" == rows["policy.return_policy"]["value"]
+    assert "(set)" == rows["backend.headers"]["value"]
+    assert "https://agora.example.com/whip/{stream}" == rows["provider.agora.url"]["value"]
+
+
+def test_check_makes_everything_and_connects_to_nobody(monkeypatch, capsys):
+    """
+    A good configuration is called good.
+    """
+    monkeypatch.setenv("AGORA_TOKEN", "s3cret")
+
+    assert 0 == main(["config", "--check"])
+    assert (
+        "hitless.toml is good. Providers: agora. Backend: https://api.example.com.\n"
+        == capsys.readouterr().out
+    )
+
+
+def test_check_finds_a_secret_that_is_not_set(capsys):
+    """
+    Exit status 2 and one line.
+    """
+    assert 2 == main(["config", "--check"])
+    assert (
+        "hitless: provider.agora.token is kept in $AGORA_TOKEN, which is empty or not set\n"
+        == capsys.readouterr().err
+    )
+
+
+def test_check_finds_an_option_that_the_adapter_does_not_have(here, capsys):
+    """
+    The adapter's own arguments are the list of its options.
+    """
+    (here / "hitless.toml").write_text(
+        '[[provider]]\nname = "a"\nadapter = "whip"\nurl = "https://a.example"\nurrl = 1\n'
+    )
+
+    assert 2 == main(["config", "--check"])
+    assert "the adapter whip has no option urrl; did you mean url?" in capsys.readouterr().err
+
+
+def test_check_with_no_file_at_all_is_good(here, capsys):
+    """
+    Defaults are a configuration.
+    """
+    (here / "hitless.toml").unlink()
+
+    assert 0 == main(["config", "--check"])
+    assert "Providers: none. Backend: none." in capsys.readouterr().out
