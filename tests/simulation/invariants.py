@@ -7,6 +7,7 @@ one that breaks a rule. It trusts nothing the core says about itself that it can
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
@@ -183,7 +184,7 @@ class Checker:
             path.append(Phase.RECOVERING)
         if path[-1] is not now:
             path.append(now)
-        for a, b in zip(path, path[1:], strict=False):
+        for a, b in itertools.pairwise(path):
             assert b in MOVES[a], f"an illegal move: {a} -> {b}"
             self.moves.add((a, b))
 

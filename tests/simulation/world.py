@@ -80,7 +80,7 @@ class Truth:
 
 @dataclass
 class TrueLeg:
-    """A leg as it really is: on which life of its provider, open or not, since when quiet or fed."""
+    """A leg as it really is: on which life of its provider, open or not, quiet or fed since when."""
 
     id: int
     provider: str
@@ -104,6 +104,7 @@ class Client:
     connected_s: float = 0.0
     legs: dict[int, TrueLeg] = field(default_factory=dict)
     dark_s: float | None = None
+    wake_s: float = float("inf")
     listed_s: float = 0.0
     record: list[tuple[float, Event, tuple[Effect, ...]]] = field(default_factory=list)
 
@@ -192,8 +193,7 @@ class World:
         heapq.heappush(self._due, (self.now + after_s, self._count, do))
 
     def _next(self) -> None:
-        wakes = [(client.checker.wakeup_s(), n) for n, client in enumerate(self.clients)]
-        wake_s, n = min(wakes)
+        wake_s, n = min((client.wake_s, n) for n, client in enumerate(self.clients))
         if wake_s <= self._due[0][0]:
             self.now = max(self.now, wake_s)
             self._tell(self.clients[n], Ticked())
@@ -204,6 +204,7 @@ class World:
     def _tell(self, client: Client, event: Event) -> None:
         self.steps += 1
         effects = client.checker.step(event, self.now)
+        client.wake_s = client.checker.wakeup_s()
         client.record.append((self.now, event, effects))
         for effect in effects:
             self._perform(client, effect)
@@ -430,7 +431,7 @@ class World:
         self._later(self.rng.expovariate(1 / 3.0), self._trouble)
         what = self.rng.choices(
             [self._provider, self._network, self._backend, self._somebody, self._come_or_go],
-            [5, 1, 2, 3, 1],
+            [5, 1, 2, 3, 2],
         )[0]
         what()
         self._sense()
@@ -458,6 +459,7 @@ class World:
         def back() -> None:
             client.is_connected, client.connected_s = True, self.now
             self._sense()
+            self._look()
 
         client.is_connected = False
         self._later(self.rng.expovariate(1 / 6.0), back)
@@ -493,8 +495,9 @@ class World:
                     self._tell(client, ErrorRecorded(provider=name, because="the program"))
 
     def _come_or_go(self) -> None:
-        client = self.rng.choice(self.clients)
+        gone = [client for client in self.clients if client.session is None]
+        client = self.rng.choice(gone or self.clients)
         if client.session is None:
             self._request(client)
-        elif self.rng.random() < 0.5:
+        else:
             self._tell(client, EndRequested(session=client.name, because="the caller left"))

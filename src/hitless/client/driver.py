@@ -371,7 +371,9 @@ def _failure_of(exc: Exception) -> Failure:
             )
         case AllProvidersFailed():  # a provider made of providers has used its own retries
             return Failure(
-                error=name, because=exc.message, answered=any(e.answered for e in exc.exceptions)
+                error=name,
+                because=exc.message,
+                answered=any(getattr(e, "answered", True) for e in exc.exceptions),
             )
         case LocalFault() | ConfigError():
             return Failure(error=name, because=str(exc), is_local=True)

@@ -27,9 +27,16 @@ from ..core.events import (
 from ..core.health import Standing
 from ..core.listing import Check, ProviderList
 from ..core.policy import Policy
-from ..errors import AllProvidersFailed, ConfigError, ProviderError, Unreachable
+from ..errors import (
+    AllProvidersFailed,
+    ConfigError,
+    LocalFault,
+    ProviderError,
+    Unreachable,
+)
+from ..media.feed import Feed
 from ..media.liveness import Liveness
-from ..providers.base import Leg, Provider, Stats
+from ..providers.base import Leg, Provider, Stats, ViewLeg
 from .backend import ProviderSource
 from .driver import Driver
 from .telemetry import Record
@@ -114,7 +121,7 @@ class StreamingProviderManager:
     ) -> None:
         self.policy = policy or Policy()
         self._source = _Choosing(source)
-        self._provider = provider or _Hand
+        self._provider: Callable[[str], Provider] = provider or _Hand
         self._on_change = on_change
         self._seed = random.SystemRandom().getrandbits(63) if seed is None else seed
         self._record, self._tell = record, tell
@@ -323,11 +330,11 @@ class _Hand:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    async def start_stream(self, stream: str, source: object) -> Leg:
+    async def start_stream(self, stream: str, source: Feed) -> Leg:
         return _HandLeg(self.name)
 
-    async def join_stream(self, stream: str) -> Leg:
-        return _HandLeg(self.name)
+    async def join_stream(self, stream: str) -> ViewLeg:
+        raise LocalFault("the program carries its media itself")
 
     async def aclose(self) -> None:
         pass

@@ -1,11 +1,11 @@
 """
 Say no before it hurts those who are already watching.
 
-A process that forwards media saturates quietly: asyncio reads few datagrams per socket and turn,
-so STUN answers come late while RTP still flows, consent expires after half a minute, and every
-viewer is lost at once. Loop lag does not show it in time; the receive queue of the publisher's
-socket does. So joins are refused above `CPU_MAX` of a core, with a late loop or a receive queue
-that backs up, and those admitted are spaced so that set-ups never eat what forwarding needs.
+A process that forwards media saturates quietly: STUN answers come late while RTP still flows,
+consent expires after half a minute, and every viewer is lost at once. Loop lag does not show it
+in time; media that waits to be forwarded does. So joins are refused above `CPU_MAX` of a core,
+with a late loop or with media that waits, and those admitted are spaced so that set-ups never
+eat what forwarding needs.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ CPU_PACED: Final = 0.6
 LAG_S_MAX: Final = 0.1
 """Lateness of the loop above which joins are refused [s]."""
 BEHIND_S_MAX: Final = 0.1
-"""Joins are refused when a publisher's socket has not been read empty for this long [s]; a STUN
-answer that waits behind the media is too late after 0.5 s (aioice)."""
+"""Joins are refused when a publisher's media has been coming faster than it is forwarded for this
+long [s]: so a core that others use too, where the CPU share stays low, is noticed as well."""
 HANDSHAKES_MAX: Final = 4
 """Set-ups at a time. One takes some 60 ms, of which 20 ms are ICE pacing and most is waiting."""
 WAIT_S_MAX: Final = 1.0
@@ -53,7 +53,7 @@ class Load:
         cpu_now: The same over the last 150 ms.
         lag_s: Worst lateness of the loop over the last second [s].
         lag_s_worst: The same since the start [s].
-        behind_s: How long a publisher's socket has not been read empty, just now [s].
+        behind_s: How long a publisher's media has been waiting, just now [s].
     """
 
     def __init__(self, behind_s: Callable[[], float]) -> None:
@@ -96,7 +96,7 @@ class Load:
         if self.lag_s > LAG_S_MAX:
             return f"event loop {self.lag_s:.2f} s late (limit {LAG_S_MAX:g} s)"
         if self.behind_s > BEHIND_S_MAX:
-            return f"receive queue not empty for {self.behind_s:.2f} s (limit {BEHIND_S_MAX:g} s)"
+            return f"media has waited for {self.behind_s:.2f} s (limit {BEHIND_S_MAX:g} s)"
         return None
 
 

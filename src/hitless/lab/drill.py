@@ -233,7 +233,7 @@ class Run:
             "measured",
             from_s=from_s,
             to_s=to_s,
-            baseline_from_s=max(from_s - (to_s - from_s), self._first_picture_s(viewer)),
+            baseline_from_s=from_s - (to_s - from_s),
         )
         report, r = said["report"], self.result
         for name in (
@@ -260,10 +260,6 @@ class Run:
             if news["name"] in words and news["at_s"] >= event_s
         ]
         self.result.detect_s = min(times) - event_s if times else None
-
-    def _first_picture_s(self, viewer: Process) -> float:
-        line = viewer.last("started")
-        return float(line["at_s"]) + 0.5 if line else 0.0
 
 
 def where(end: Process) -> str:

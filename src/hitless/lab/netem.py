@@ -172,9 +172,8 @@ class Path:
         """Learn where the upstream is; return where the client shall find it."""
         self._upstream = upstream
         self._near = self._near or Port(self._from_client)
-        for early in self._early:
-            self._from_upstream(*early)
-        self._early.clear()
+        while self._early:
+            self._from_upstream(*self._early.pop(0))
         return self._near.address
 
     def close(self) -> None:
@@ -343,8 +342,7 @@ class Line:
                 asked = URL(self.url + request.raw_path, encoded=True)
                 path.resource = asked.join(URL(location, encoded=True)).raw_path_qs
             text = with_candidate(text, near)
-        body = text.encode("latin-1")
-        return web.Response(status=got.status, reason=got.reason, body=body, headers=headers)
+        return web.Response(status=got.status, body=text.encode("latin-1"), headers=headers)
 
     def _drop(self, path: Path) -> None:
         self._paths.discard(path)
@@ -475,8 +473,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the relay until SIGTERM; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m hitless.lab.netem",
-        description="The lab's network between one client and its upstreams. Loopback only.",
-        epilog="POST /control bears the token that HITLESS_LAB_TOKEN holds.",
+        description="The lab's network on loopback. POST /control bears $HITLESS_LAB_TOKEN.",
     )
     parser.add_argument("--port", type=int, default=0, help="of the control; 0: any free one")
     parser.add_argument("--upstream", action="append", default=[], metavar="NAME=URL")

@@ -358,7 +358,7 @@ class Sessions:
             "heard_s_ago": round(now - session.endpoint.heard_s, 3),
             "receive_queue": {
                 "behind_s": round(session.endpoint.behind_s(now), 3),
-                "dropped": session.endpoint.overflowed(),
+                "overflowed": session.endpoint.overflowed(),
             },
             "viewers": [viewer.packets for viewer in session.publisher.viewers],
         }

@@ -820,7 +820,7 @@ def test_a_trial_that_the_backend_disables_is_ended():
 
 
 def flap(bench, up, seconds, *, period_s=5.0):
-    """Let providers be up and down in turns: `up[name]` says whether it begins up; None: steady."""
+    """Let providers be up and down in turns: `up[name]` tells which first; None: it is steady."""
     for turn in range(int(seconds / period_s)):
         is_up = {
             name: begins_up is None or (turn % 2 == 0) == begins_up

@@ -32,11 +32,11 @@ def test_load_is_the_share_of_a_core_over_the_last_second():
     [
         ({"cpu": 0.8}, "80% of a core"),
         ({"late_s": 0.2}, "0.20 s late"),
-        ({"behind_s": 0.3}, "not empty for 0.30 s"),
+        ({"behind_s": 0.3}, "waited for 0.30 s"),
     ],
 )
 def test_a_busy_stand_in_refuses_and_says_why(trouble, says):
-    """CPU, loop lag and the receive queue each refuse alone."""
+    """CPU, loop lag and waiting media each refuse alone."""
 
     async def scenario():
         gate = Gate("agora", load_with(**trouble))
