@@ -19,6 +19,7 @@ import numpy.typing as npt
 from av.video.frame import PictureType
 
 from ..errors import ConfigError
+from .annexb import with_long_start_codes
 from .frame import CLOCK_RATE, Codec, EncodedFrame, Kind
 from .pattern import SAMPLE_RATE, SLOT
 from .quality import Quality
@@ -87,10 +88,14 @@ class PictureEncoder:
         packets = self._context.encode(picture)
         if not packets:
             return None
+        data = b"".join(bytes(packet) for packet in packets)
+        if self.codec is Codec.H264:
+            # As it comes back from a provider: RTP carries NAL units without start codes.
+            data = with_long_start_codes(data)
         return EncodedFrame(
             kind=Kind.VIDEO,
             codec=self.codec,
-            data=b"".join(bytes(packet) for packet in packets),
+            data=data,
             timestamp=timestamp,
             keyframe=packets[0].is_keyframe,
             arrived_s=now,
