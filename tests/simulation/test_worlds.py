@@ -3,13 +3,14 @@ Random worlds against the core: seeds in, invariants checked after every step.
 
 HITLESS_WORLDS says how many (default 300). To see seed 17 again:
 
-    HITLESS_WORLD=17 pytest tests/simulation/test_worlds.py -k one_world
+    HITLESS_WORLD=17 pytest tests/simulation/test_worlds.py -k one_world -s
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 
 import pytest
 from simulation.world import World
@@ -33,7 +34,7 @@ def live(seed):
     except AssertionError as exc:
         raise AssertionError(
             f"world {seed}, at {world.now:.3f} s, step {world.steps}: {exc}\n"
-            f"again: HITLESS_WORLD={seed} pytest tests/simulation/test_worlds.py -k one_world"
+            f"again: HITLESS_WORLD={seed} pytest tests/simulation/test_worlds.py -k one_world -s"
         ) from exc
     return world
 
@@ -49,19 +50,20 @@ def test_invariants_hold_in_any_world(case):
     assert steps >= len(seeds)
 
 
-@pytest.mark.skipif(WORLD is None, reason="HITLESS_WORLD names no world to see again")
-def test_one_world():
-    """
-    The one world that HITLESS_WORLD names, with what happened in it on the way to the failure.
-    """
-    world = World(int(WORLD or 0))
-    try:
-        world.run()
-    finally:
-        for client in world.clients:
-            for _now, _event, effects in client.record:
-                for _effect in effects:
-                    pass
+if WORLD is not None:
+
+    def test_one_world():
+        """
+        The one world that HITLESS_WORLD names, with all that happens in it on the way.
+        """
+        world = World(int(WORLD))
+        try:
+            world.run()
+        finally:
+            for client in world.clients:
+                for now, event, effects in client.record:
+                    sys.stdout.write(f"{now:9.3f} {client.name} {event}\n")
+                    sys.stdout.writelines(f"{'':12}-> {effect}\n" for effect in effects)
 
 
 @pytest.mark.parametrize("seed", range(5))

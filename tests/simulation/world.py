@@ -80,7 +80,7 @@ class Truth:
 
 @dataclass
 class TrueLeg:
-    """A leg as it really is: on which life of its provider, open or not, quiet or fed since when."""
+    """A leg as it really is: on which life of its provider, and since when it is quiet or fed."""
 
     id: int
     provider: str

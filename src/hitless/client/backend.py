@@ -14,7 +14,6 @@ import json
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
@@ -23,20 +22,13 @@ from yarl import URL
 
 from ..core.listing import Answer, Check, Listed, ProviderList
 from ..errors import ConfigError, HitlessError
+from .listing import Failed, read_health, read_list, shown, unusable, unwrap
 
 
 BODY_BYTES_MAX: Final = 1 << 20
 """Longest answer that is read, as sent and again after decompression; 10 000 providers fit."""
 
 REDIRECTS_MAX: Final = 3
-WARNINGS_MAX: Final = 20
-"""Warnings kept of one list; the rest is a number."""
-
-_NAME_CHARS_MAX = 200
-_PRIORITY_LAST = 1_000_000_000
-_WORD = re.compile(r"[a-z][a-z _-]{0,30}")
-_FALSE = frozenset({"false", "no", "off", "0"})
-
 Headers = Mapping[str, str] | Callable[[], Awaitable[Mapping[str, str]]]
 
 
@@ -108,8 +100,8 @@ class Backend:
             BackendUnavailable: Down, slow, wrong or lying; keep the last good list.
         """
         try:
-            return _read_list(_data(await self._get("/streaming/providers")))
-        except _Failed as failed:
+            return read_list(unwrap(await self._get("/streaming/providers")))
+        except Failed as failed:
             raise BackendUnavailable(failed.because, answered=failed.answered) from None
 
     async def check_health(self, name: str) -> Check:
@@ -118,9 +110,9 @@ class Backend:
         asked_s = clock()
         is_answered = True
         try:
-            data = _data(await self._get(f"/streaming/providers/{_escaped(name)}/health"))
-            answer, because = _judge(data)
-        except _Failed as failed:
+            data = unwrap(await self._get(f"/streaming/providers/{_escaped(name)}/health"))
+            answer, because = read_health(data)
+        except Failed as failed:
             answer = Answer.WARNING if failed.is_ours else Answer.UNANSWERED
             because, is_answered = failed.because, failed.answered
         latency_s = clock() - asked_s if is_answered else None
@@ -134,16 +126,16 @@ class Backend:
             await session.close()
 
     async def _get(self, path: str) -> Any:
-        """Return the JSON of a 200 answer, or raise `_Failed`. Any: JSON may be of any type."""
+        """Return the JSON of a 200 answer, or raise `Failed`. Any: JSON may be of any type."""
         if self._is_closed:
-            raise _Failed("the backend was closed", is_ours=True)
+            raise Failed("the backend was closed", is_ours=True)
         deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         headers = await self._headers_by(deadline_s)
         try:
             async with asyncio.timeout_at(deadline_s):
                 return await self._follow(URL(self._base + path, encoded=True), headers)
         except TimeoutError:
-            raise _Failed("Connection timeout") from None
+            raise Failed("Connection timeout") from None
         # ValueError: a redirect or header that aiohttp cannot send. Texts may hold headers.
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise _translate(exc) from None
@@ -159,11 +151,11 @@ class Backend:
                     return await _read(response)
                 target = url.join(URL(response.headers.get("Location", "")))
             if target.scheme not in ("http", "https") or not target.host:
-                raise _Failed("redirected to nowhere", answered=True)
+                raise Failed("redirected to nowhere", answered=True)
             if url.scheme == "https" and target.scheme == "http":
-                raise _Failed("redirected from https to http", answered=True)
+                raise Failed("redirected from https to http", answered=True)
             url = target
-        raise _Failed(f"more than {REDIRECTS_MAX} redirects", answered=True)
+        raise Failed(f"more than {REDIRECTS_MAX} redirects", answered=True)
 
     async def _headers_by(self, deadline_s: float) -> Mapping[str, str]:
         if not callable(self._headers):
@@ -172,9 +164,9 @@ class Backend:
             async with asyncio.timeout_at(deadline_s):
                 return _checked(await self._headers())
         except TimeoutError:
-            raise _Failed("our headers came too late", is_ours=True) from None
+            raise Failed("our headers came too late", is_ours=True) from None
         except Exception as exc:  # the app's code: anything, and its text may hold a secret
-            raise _Failed(f"our headers failed: {type(exc).__name__}", is_ours=True) from None
+            raise Failed(f"our headers failed: {type(exc).__name__}", is_ours=True) from None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -194,10 +186,10 @@ class StaticList:
         if isinstance(names, str) or not names:
             raise ConfigError("give a list of at least one provider name")
         for name in names:
-            if why := _unusable(name):
-                raise ConfigError(f"provider name {_shown(name)} {why}")
+            if why := unusable(name):
+                raise ConfigError(f"provider name {shown(name)} {why}")
             if list(names).count(name) > 1:
-                raise ConfigError(f"provider name {_shown(name)} is given twice")
+                raise ConfigError(f"provider name {shown(name)} is given twice")
         self._list = ProviderList(
             providers=tuple(
                 Listed(name=name, is_active=True, priority=place, config={})
@@ -250,8 +242,8 @@ class CallableList:
             because = f"the callable failed: {type(exc).__name__}"
             raise BackendUnavailable(because, answered=False) from exc
         try:
-            return _read_list({"providers": entries})
-        except _Failed as failed:
+            return read_list({"providers": entries})
+        except Failed as failed:
             raise BackendUnavailable(failed.because, answered=True) from None
 
     async def check_health(self, name: str) -> Check | None:
@@ -259,138 +251,24 @@ class CallableList:
         return None
 
 
-# --- Reading a list ---
-
-
-def _read_list(data: Any) -> ProviderList:
-    """
-    Read `data` of the wire (`providers`, `default`), of any JSON type, as far as it makes sense.
-
-    An entry without a usable name is left out; every other fault costs a warning only. What
-    cannot be read never disables a provider: garbage must not move a stream.
-    """
-    if not isinstance(data, Mapping) or not isinstance(data.get("providers"), list | tuple):
-        raise _Failed("the providers are not a list", answered=True)
-    warnings: list[str] = []
-    ranked: dict[str, tuple[float, Listed]] = {}
-    for place, entry in enumerate(data["providers"], start=1):
-        if (read := _read_entry(place, entry, warnings)) is None:
-            continue
-        if read[1].name in ranked:
-            warnings.append(f"{_shown(read[1].name)} is listed twice: the first entry counts")
-        else:
-            ranked[read[1].name] = read
-    if data["providers"] and not ranked:
-        raise _Failed("no entry of the list can be used", answered=True)
-    if not ranked:
-        warnings.append("the list is empty")
-    default = data.get("default")
-    if default is not None and (not isinstance(default, str) or default not in ranked):
-        warnings.append(f"default {_shown(default)} is not in the list: ignored")
-        default = None
-    if len(warnings) > WARNINGS_MAX:
-        warnings[WARNINGS_MAX:] = [f"and {len(warnings) - WARNINGS_MAX} more"]
-    in_order = sorted(ranked.values(), key=lambda pair: pair[0])
-    return ProviderList(
-        providers=tuple(listed for _, listed in in_order),
-        default=default,
-        warnings=tuple(warnings),
-    )
-
-
-def _read_entry(place: int, entry: Any, warnings: list[str]) -> tuple[float, Listed] | None:
-    """Return an entry with its exact rank, or None with a warning."""
-    if isinstance(entry, Listed):
-        return entry.priority, entry
-    if isinstance(entry, str):
-        entry = {"name": entry, "isActive": True, "priority": place}
-    if not isinstance(entry, Mapping):
-        warnings.append(f"entry {place} is not an object: left out")
-        return None
-    name = entry.get("name")
-    if why := _unusable(name):
-        warnings.append(f"entry {place} is left out: its name {_shown(name)} {why}")
-        return None
-    assert isinstance(name, str)
-    written = entry.get("isActive")
-    is_active = _flag(written)
-    if not isinstance(written, bool):
-        warnings.append(
-            f"isActive of {_shown(name)} is not true or false: read as {str(is_active).lower()}"
-        )
-    rank = _rank(entry.get("priority"))
-    if rank is None:
-        warnings.append(f"priority of {_shown(name)} is not a number: it comes last")
-        rank = float(_PRIORITY_LAST)
-    config = entry.get("config", {})
-    if not isinstance(config, Mapping):
-        warnings.append(f"config of {_shown(name)} is not an object: ignored")
-        config = {}
-    listed = Listed(name=name, is_active=is_active, priority=int(rank), config=dict(config))
-    return rank, listed
-
-
-def _rank(value: Any) -> float | None:
-    """Return a priority as a number within limits, from a number or its text; None: neither."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    if number != number:  # NaN, which Python's JSON reader lets pass
-        return None
-    return max(-float(_PRIORITY_LAST), min(number, float(_PRIORITY_LAST - 1)))
-
-
-def _flag(value: Any) -> bool:
-    """Return what is meant by a boolean, or by a text or number in its place; else True."""
-    return not (isinstance(value, bool | int | str) and str(value).strip().lower() in _FALSE)
-
-
-def _unusable(name: object) -> str:
-    """Return why a name cannot be used, or nothing."""
-    if not isinstance(name, str):
-        return "is not a text"
-    if not name.strip(" ."):
-        return "is empty or dots only"
-    if len(name) > _NAME_CHARS_MAX:
-        return f"is longer than {_NAME_CHARS_MAX} characters"
-    return "" if name.isprintable() else "has characters that cannot be printed"
-
-
-def _shown(value: object) -> str:
-    text = ascii(value) if isinstance(value, str) else f"({type(value).__name__})"
-    return text if len(text) <= 60 else text[:59] + "…"
-
-
 # --- Reading an answer ---
-
-
-@dataclass(slots=True)
-class _Failed(Exception):
-    """Why there is no usable answer; `is_ours`: the fault lies with what we asked."""
-
-    because: str
-    answered: bool = False
-    is_ours: bool = False
 
 
 async def _read(response: aiohttp.ClientResponse) -> Any:
     status = response.status
     if status != 200:
         # 401, 403, 404, 429 are about us (DESIGN 4.2), and so is any other 4xx.
-        raise _Failed(f"HTTP {status}", answered=True, is_ours=400 <= status < 500)
+        raise Failed(f"HTTP {status}", answered=True, is_ours=400 <= status < 500)
     body = bytearray()
     async for part in response.content.iter_any():
         body += part
         if len(body) > BODY_BYTES_MAX:
-            raise _Failed("the answer is too long (limit 1 MiB)", answered=True)
+            raise Failed("the answer is too long (limit 1 MiB)", answered=True)
     try:
         return json.loads(_inflated(bytes(body), response.headers.get("Content-Encoding", "")))
     # RecursionError: a million brackets. ValueError: also bad UTF-8 and endless numbers.
     except (ValueError, RecursionError, zlib.error):
-        raise _Failed("bad JSON", answered=True) from None
+        raise Failed("bad JSON", answered=True) from None
 
 
 def _inflated(body: bytes, encoding: str) -> bytes:
@@ -402,55 +280,34 @@ def _inflated(body: bytes, encoding: str) -> bytes:
             inflater = zlib.decompressobj(wbits=47)
             plain = inflater.decompress(body, BODY_BYTES_MAX + 1)
             if len(plain) > BODY_BYTES_MAX:
-                raise _Failed("the answer is too long (limit 1 MiB)", answered=True)
+                raise Failed("the answer is too long (limit 1 MiB)", answered=True)
             if not inflater.eof:
-                raise _Failed("the answer is cut short", answered=True)
+                raise Failed("the answer is cut short", answered=True)
             return plain
         case _:
-            raise _Failed("the answer is in an encoding nobody asked for", answered=True)
+            raise Failed("the answer is in an encoding nobody asked for", answered=True)
 
 
-def _data(body: Any) -> Any:
-    """Take the envelope off: `{"success": true, "data": {...}}`."""
-    if not isinstance(body, dict):
-        raise _Failed("bad JSON: not an object", answered=True)
-    if body.get("success") is not True:
-        raise _Failed("bad answer: success is not true", answered=True)
-    if not isinstance(body.get("data"), dict):
-        raise _Failed("bad answer: data is not an object", answered=True)
-    return body["data"]
-
-
-def _judge(data: Any) -> tuple[Answer, str]:
-    healthy, status = data.get("healthy"), data.get("status")
-    if not isinstance(healthy, bool):
-        raise _Failed("bad answer: healthy is not true or false", answered=True)
-    word = status if isinstance(status, str) and _WORD.fullmatch(status) else None
-    if healthy:
-        return Answer.HEALTHY, word or "healthy"
-    return Answer.UNHEALTHY, f"unhealthy: {word}" if word else "unhealthy"
-
-
-def _translate(exc: Exception) -> _Failed:
+def _translate(exc: Exception) -> Failed:
     """Return what a failed request is called. Texts of foreign exceptions are never quoted."""
     match exc:
         case aiohttp.ClientConnectorDNSError():
-            return _Failed("host not found")
+            return Failed("host not found")
         case aiohttp.ClientSSLError() | aiohttp.ClientConnectorCertificateError():
-            return _Failed("TLS failed", answered=True)
+            return Failed("TLS failed", answered=True)
         case OSError(errno=errno.ECONNREFUSED):
-            return _Failed("Connection refused", answered=True)
+            return Failed("Connection refused", answered=True)
         case OSError(errno=errno.ENETUNREACH | errno.EHOSTUNREACH | errno.ENETDOWN):
-            return _Failed("network unreachable")
+            return Failed("network unreachable")
         case aiohttp.ServerDisconnectedError() | ConnectionResetError() | BrokenPipeError():
-            return _Failed("connection closed without an answer")
+            return Failed("connection closed without an answer")
         case aiohttp.ClientPayloadError():
-            return _Failed("the answer is cut short", answered=True)
+            return Failed("the answer is cut short", answered=True)
         case aiohttp.ClientResponseError():
-            return _Failed("bad HTTP", answered=True)
+            return Failed("bad HTTP", answered=True)
         case aiohttp.InvalidURL() | ValueError():
-            return _Failed("redirected to nowhere", answered=True)
-    return _Failed(f"connection failed: {type(exc).__name__}")
+            return Failed("redirected to nowhere", answered=True)
+    return Failed(f"connection failed: {type(exc).__name__}")
 
 
 # --- Checking what we are given ---
@@ -494,5 +351,5 @@ def _escaped(name: str) -> str:
     except (TypeError, UnicodeError):
         segment = ""
     if not segment.strip("."):
-        raise _Failed("this name cannot be put into a path", is_ours=True)
+        raise Failed("this name cannot be put into a path", is_ours=True)
     return segment

@@ -55,6 +55,10 @@ _ERRORS_MAX = 1000
 """Errors kept for the exceptions of failed operations; each operation's end clears them."""
 
 
+_DRAIN_S = 0.01
+"""What a lost leg had received before is passed on within this time [s]."""
+
+
 class Carrier(Protocol):
     """What a session does with its legs: publishing and viewing differ only here."""
 
@@ -114,6 +118,8 @@ class Driver:
         self._is_stepping = False
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._of: dict[str, set[asyncio.Task[None]]] = {}
         self._carriers: dict[str, Carrier] = {}
         self._carrying: dict[int, asyncio.Task[None]] = {}
         self.legs: dict[int, Leg] = {}
@@ -172,12 +178,23 @@ class Driver:
             self._timer.cancel()
             self._timer = None
         self._carriers.clear()
+        for task in self._tasks - self._closing:
+            task.cancel()
+        await self._wait(self._tasks)
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(tuple(self._tasks), timeout=self.policy.close_s_max + 1.0)
         if self._record is not None:
             self._record.close()
+
+    async def closed(self, session: str) -> None:
+        """Wait until the legs of a session that is over are closed; bounded."""
+        await self._wait(self._of.get(session, set()))
+        self._of.pop(session, None)
+
+    async def _wait(self, tasks: set[asyncio.Task[None]]) -> None:
+        pending = {task for task in tasks if task is not asyncio.current_task()}
+        if pending:
+            await asyncio.wait(pending, timeout=self.policy.close_s_max + 1.0)
 
     # --- Stepping ---
 
@@ -200,13 +217,16 @@ class Driver:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case OpenLeg():
-                self._carrying[effect.leg] = self._start(
-                    self._carry(effect), f"leg {effect.leg} on {effect.provider}"
-                )
+                task = self._start(self._carry(effect), f"leg {effect.leg} on {effect.provider}")
+                self._carrying[effect.leg] = task
+                legs = self._of.setdefault(effect.session, set())
+                legs.add(task)
+                task.add_done_callback(legs.discard)
             case CloseLeg():
-                task = self._carrying.pop(effect.leg, None)
-                if task is not None:
-                    task.cancel()
+                closing = self._carrying.pop(effect.leg, None)
+                if closing is not None:
+                    closing.cancel()
+                    self._closing.add(closing)
             case AskList():
                 self._ask_list()
             case CheckHealth():
@@ -241,6 +261,7 @@ class Driver:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._closing.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             log.error("a task of the driver failed: a defect", task=task.get_name(), exc_info=exc)
 
@@ -264,6 +285,7 @@ class Driver:
             log.exception("adapter broke its contract", provider=order.provider)
             self._fail(order, exc)
         finally:
+            self._carrying.pop(order.leg, None)
             self.legs.pop(order.leg, None)
             if leg is not None:
                 await self._close(leg)
@@ -272,14 +294,18 @@ class Driver:
         def usable() -> None:
             self._report(LegOpened(session=order.session, leg=order.leg))
 
+        media = self._start(carrier.carry(order.leg, leg, usable), f"media of leg {order.leg}")
         helpers = (
-            self._start(carrier.carry(order.leg, leg, usable), f"media of leg {order.leg}"),
+            media,
             self._start(
                 watch(order, leg, self._report, carrier.is_fed), f"liveness of leg {order.leg}"
             ),
         )
         try:
             await leg.lost()
+        except HitlessError:
+            await asyncio.wait({media}, timeout=_DRAIN_S)  # what has arrived is still shown
+            raise
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -296,7 +322,6 @@ class Driver:
             self._errors[order.leg] = exc
         failure = _failure_of(exc)
         self._report(LegFailed(session=order.session, leg=order.leg, failure=failure))
-        self._carrying.pop(order.leg, None)
 
     async def _close(self, leg: Leg) -> None:
         try:

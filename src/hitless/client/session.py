@@ -164,7 +164,7 @@ class LiveSession:
             self._driver.post(EndRequested(session=self._id, because="asked by the caller"))
         if not self._over.done():  # the client was closed before
             self._finish(None)
-        await asyncio.sleep(0)
+        await asyncio.shield(self._driver.closed(self._id))
 
     # --- For the client ---
 

@@ -121,7 +121,21 @@ class Policy:
 
     def __post_init__(self) -> None:
         for knob in fields(self):
-            check(knob.name, getattr(self, knob.name), knob.metadata)
+            value = getattr(self, knob.name)
+            kind: type[Any] = type(knob.default)
+            if isinstance(knob.default, StrEnum):
+                object.__setattr__(self, knob.name, _word(knob.name, value, kind))
+            elif kind is bool:
+                if not isinstance(value, bool):
+                    raise ConfigError(
+                        f"{knob.name} = {value!r} is not possible: give true or false"
+                    )
+            elif not (value is None and knob.default is None):
+                check(knob.name, value, knob.metadata)
+                if kind is int and not isinstance(value, int):
+                    raise ConfigError(
+                        f"{knob.name} = {value!r} is not possible: give a whole number"
+                    )
         if self.retry_delay_s > self.retry_delay_s_max:
             raise ConfigError("retry_delay_s must not exceed retry_delay_s_max")
         if self.ban_s > self.ban_s_max:
@@ -133,6 +147,14 @@ class Policy:
         return self.health_interval_s + 5 if self.overlap_s is None else self.overlap_s
 
 
+def _word(name: str, value: object, kind: type[StrEnum]) -> StrEnum:
+    try:
+        return kind(str(value))
+    except ValueError:
+        words = ", ".join(kind)
+        raise ConfigError(f"{name} = {value!r} is not possible: give one of {words}") from None
+
+
 def check(name: str, value: object, limits: Any) -> None:
     """
     Check one number against its limits.
@@ -140,7 +162,7 @@ def check(name: str, value: object, limits: Any) -> None:
     Raises:
         ConfigError: Naming the field, the value and the limits.
     """
-    if "low" not in limits or value is None:
+    if "low" not in limits:
         return
     low, high, unit = limits["low"], limits["high"], limits["unit"]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

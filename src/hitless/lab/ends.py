@@ -177,7 +177,9 @@ class End:
         try:
             await session.lost()
         except HitlessError as exc:
-            self._over(exc)
+            ended_s = asyncio.get_running_loop().time()
+            await session.aclose()
+            self._over(exc, at_s=ended_s)
 
     async def _open(self) -> LiveSession:
         o = self.options
@@ -193,7 +195,7 @@ class End:
             o.stream, source, quality=quality, video_codec=Codec(o.codec), repeat=o.repeat
         )
 
-    def _over(self, exc: HitlessError) -> None:
+    def _over(self, exc: HitlessError, **fields: float) -> None:
         cause = exc.__cause__ if isinstance(exc.__cause__, AllProvidersFailed) else exc
         errors = cause.exceptions if isinstance(cause, AllProvidersFailed) else ()
         say(
@@ -207,6 +209,7 @@ class End:
             ],
             sentence=self.live.error,
             left=[task.get_name() for task in asyncio.all_tasks() if _is_ours(task)],
+            **fields,
         )
 
     def _told(self, news: Announce) -> None:

@@ -13,10 +13,8 @@ import asyncio
 import gc
 import hmac
 import json
-import logging
 import os
 import random
-import signal
 import socket
 import sys
 import urllib.parse
@@ -29,6 +27,7 @@ from aiohttp import web
 from ..errors import ConfigError, ContractBroken, NotOnAir, Refused
 from .offer import Offer, read_offer
 from .sessions import Sessions
+from .wire import TOKEN_ENV, run_process, say_ready, told_to_end
 
 
 SDP: Final = "application/sdp"
@@ -44,7 +43,6 @@ HEALTH_HANGS_S: Final = 60.0
 """How long a health check hangs under `health-hangs` [s]; every client gave up before."""
 RETRY_AFTER_S: Final = 1
 """Advice with every refusal by fault, and with 409 [s]."""
-CONTROL_TOKEN_ENV: Final = "HITLESS_LAB_TOKEN"
 
 log: Final = structlog.get_logger()
 
@@ -267,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A STAND-IN for a streaming provider, for the lab: a WHIP/WHEP server on "
         "this machine that forwards media and can be broken on purpose. It is not the provider "
         "whose name it bears, and not for production.",
-        epilog=f"The control API wants the bearer token in ${CONTROL_TOKEN_ENV}; without it the "
+        epilog=f"The control API wants the bearer token in ${TOKEN_ENV}; without it the "
         "API is closed. Example: python -m hitless.lab.stand --name agora --port 8801",
     )
     parser.add_argument("--name", required=True, help="provider it stands in for")
@@ -294,13 +292,10 @@ async def serve(options: argparse.Namespace) -> None:
         options.name,
         host=options.host,
         publish_token=publish_token,
-        control_token=os.environ.get(CONTROL_TOKEN_ENV) or None,
+        control_token=os.environ.get(TOKEN_ENV) or None,
         rng=random.Random(options.seed),
     )
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    ended = told_to_end()
     url = await stand.start(options.port)
     log.info("stand.listening", name=options.name, url=url, note="a stand-in, for the lab only")
     hello: dict[str, Any] = {
@@ -311,8 +306,7 @@ async def serve(options: argparse.Namespace) -> None:
         "publish_url": f"{url}/whip/{{stream}}",
         "view_url": f"{url}/whep/{{stream}}",
     }
-    sys.stdout.write(json.dumps(hello) + "\n")
-    sys.stdout.flush()
+    say_ready(hello)
     gc.collect()
     gc.freeze()  # what lives until the end need not be looked at again
     try:
@@ -325,14 +319,7 @@ async def serve(options: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run a stand-in; return the exit status: 0 ended as asked, 2 bad input."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    try:
-        asyncio.run(serve(options))
-    except ConfigError as fault:
-        sys.stderr.write(f"hitless.lab.stand: {fault}\n")
-        return 2
-    return 0
+    return run_process("hitless.lab.stand", lambda: serve(options))
 
 
 if __name__ == "__main__":

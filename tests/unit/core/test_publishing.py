@@ -726,6 +726,88 @@ def test_a_silent_leg_is_closed_once_somebody_else_answers():
     assert bench.phase is Phase.OFF_AIR
 
 
+def test_a_short_loss_of_the_own_network_leaves_no_doubt_behind():
+    """
+    What was asked in vain during the silence is excused with it.
+    """
+    bench = three(zegocloud=unreachable(1.0), webrtc=hangs())
+    bench.on_air()
+    bench.listed = None
+    bench.silent("agora")
+    bench.run(2.0)
+    assert bench.state.doubts
+    bench.heard("agora")
+    bench.check("agora", Answer.HEALTHY)
+    bench.run(5.0)
+
+    assert bench.blamed == []
+    assert bench.phase is Phase.ON_AIR
+
+
+def test_a_provider_that_came_back_is_asked_though_its_dead_leg_is_still_kept():
+    """
+    Nobody answers, so it may be our network and the silent leg is kept: that must not keep a
+    new one away.
+    """
+    bench = Bench(agora=opens(), zegocloud=hangs())
+    bench.on_air()
+    bench.listed = None
+    bench.silent("agora")
+    bench.run(10.0)
+
+    assert bench.phase is Phase.ON_AIR
+    assert bench.session.provider == "agora"
+    assert bench.session.epoch == 2
+
+
+def test_a_local_fault_during_a_failover_blames_nobody():
+    """
+    A socket that this machine could not open says nothing of the provider.
+    """
+    local = Failure(error="LocalFault", because="no socket", retry=Retry.NEVER, is_local=True)
+    bench = three(zegocloud=fails(local))
+    bench.on_air()
+    bench.lost("agora", is_local=True)
+    bench.run(2.0)
+
+    assert bench.phase is Phase.ON_AIR
+    assert bench.blamed == []
+
+
+def test_a_stream_leaves_a_provider_that_another_stream_found_out():
+    """
+    Also when it was a deadline that told, and no event.
+    """
+    bench = three({"max_failures": 1})
+    bench.on_air()
+    bench.providers["agora"] = hangs()
+    bench.hear(StreamRequested(session="t", stream="other", role=Role.PUBLISHER))
+    bench.run(1.0)
+    bench.check("agora", Answer.WARNING)
+    bench.run(2.03)
+
+    assert bench.state.standing["agora"].breaker.circuit is Circuit.OPEN
+    bench.run(0.2)
+    assert bench.session.provider == "zegocloud"
+
+
+def test_a_banned_provider_is_left_though_its_media_stuttered_meanwhile():
+    """
+    A silence that ends does not call off a move that had another reason.
+    """
+    bench = three(zegocloud=opens(1.0))
+    bench.on_air()
+    for _ in range(3):
+        bench.error("agora")
+    bench.run(0.2)
+    bench.silent("agora")
+    bench.run(0.2)
+    bench.heard("agora")
+    bench.run(2.0)
+
+    assert bench.moves == ["zegocloud"]
+
+
 # --- Going back ---
 
 
@@ -800,6 +882,26 @@ def test_media_lost_during_a_trial_goes_to_the_trial_leg_at_once():
     assert {leg.provider for leg in bench.session.legs} == {"agora", "zegocloud"}
     bench.lost("zegocloud")
 
+    assert bench.session.provider == "agora"
+
+
+def test_a_trial_leg_that_opens_in_the_dark_wins():
+    """
+    The first to carry media does, whatever it was opened for.
+    """
+    bench = three(returning(), webrtc=hangs())
+    bench.on_air()
+    bench.providers["agora"] = refuses()
+    bench.lost("agora")
+    bench.run(5.0)
+    bench.providers["agora"] = opens(1.0)
+    while "agora" not in [leg.provider for leg in bench.session.legs]:
+        bench.run(0.1)
+    bench.silent("zegocloud")
+    assert bench.phase is Phase.RECOVERING
+    bench.run(1.1)
+
+    assert bench.phase is Phase.ON_AIR
     assert bench.session.provider == "agora"
 
 

@@ -15,7 +15,8 @@ from aiohttp import web
 
 from hitless.client.backend import Backend, BackendUnavailable
 from hitless.core.listing import Answer
-from hitless.lab.backend import TOKEN_ENV, LabBackend, listening
+from hitless.lab.backend import LabBackend
+from hitless.lab.wire import TOKEN_ENV, listening
 
 
 TOKEN = "lab-token-1234"
