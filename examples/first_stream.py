@@ -1,18 +1,18 @@
 """The example of README.md: a stream survives its provider, which is killed on air."""
 
 import asyncio
-import tempfile
-from pathlib import Path
 
-from hitless import Backend, LiveStreamingProvider
-from hitless.lab.stage import Stage
+from stand_ins import stand_ins
+
+from hitless import LiveStreamingProvider, Whip
 
 
 async def main():
-    async with Stage(Path(tempfile.mkdtemp())) as lab:
-        async with LiveStreamingProvider(backend=Backend(lab.urls["backend"])) as live:
+    async with stand_ins() as lab:
+        whips = [Whip(name, url=url) for name, url in lab.urls.items()]
+        async with LiveStreamingProvider(whips) as live:
             async with live.start_stream("morning-show", source="test-picture") as stream:
-                await lab.break_(stream.provider, "killed")
+                await lab.kill(stream.provider)
                 async for news in stream:
                     print(news)  # noqa: T201 -- its whole job
                     if news.name == "failover.succeeded":

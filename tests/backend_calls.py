@@ -55,22 +55,27 @@ def says(value, *, status=200, raw=False, headers=None):
 
 
 def listing(*entries, **more):
+    """Return an answer that lists these entries."""
     return {"success": True, "data": {"providers": list(entries), **more}}
 
 
 def entry(name, priority=1, **more):
+    """Return an entry as the wire has it."""
     return {"name": name, "isActive": True, "priority": priority, "config": {}, **more}
 
 
 def read(body, **how):
+    """Return the list that is read from this answer."""
     return ask(says(body), lambda backend: backend.list_providers(), **how)
 
 
 def check(answer, **how):
+    """Return how agora is, asked of a server that answers with `answer`."""
     return ask(answer, lambda backend: backend.check_health("agora"), **how)
 
 
 def why_unavailable(answer, **how):
+    """Return the fault that asking for the list ends in."""
     with pytest.raises(BackendUnavailable) as caught:
         ask(answer, lambda backend: backend.list_providers(), **how)
     return caught.value

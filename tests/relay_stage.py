@@ -122,6 +122,8 @@ class Client:
 
 
 class Stage:
+    """A running relay, its upstream, and calls of its control."""
+
     def __init__(self, far, relay, session):
         self.far, self.relay, self.session = far, relay, session
         self.line = relay.lines["agora"]
@@ -135,6 +137,7 @@ class Stage:
 
 @asynccontextmanager
 async def stage():
+    """A relay before a living upstream and a dead one."""
     far = Far()
     runner, far.url = await listening(far.app(), 0)
     relay = Relay({"agora": far.url, "dead": "http://127.0.0.1:1"}, token=TOKEN, seed=7)
@@ -151,6 +154,8 @@ async def stage():
 
 
 def on_stage(what):
+    """Return what `what(stage)` comes to."""
+
     async def main():
         async with stage() as here:
             return await what(here)

@@ -176,6 +176,8 @@ async def play_crowd(base: str) -> None:
                     {
                         "in": len(took),
                         "refusals": sum(v.refusals for v in comers),
+                        "refusals_most": max(v.refusals for v in comers),
+                        "connect_s_most": max(v.connect_s for v in comers),
                         "median_s": statistics.median(took),
                         "all_in_s": max(took),
                     }

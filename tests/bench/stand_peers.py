@@ -290,6 +290,7 @@ class LightViewer:
         packets: RTP packets that arrived.
         pause_s: Longest time between two of them [s].
         refusals: Answers 503 until it was in.
+        connect_s: From the answer to "connected" [s].
         consents: Its own consent checks: did the server answer in time?
     """
 
@@ -297,6 +298,7 @@ class LightViewer:
         self.pc = new_peer()
         self.packets = 0
         self.refusals = 0
+        self.connect_s = 0.0
         self.pause_s = 0.0
         self.consents = {"answered": 0, "failed": 0}
         self.url = ""
@@ -324,8 +326,10 @@ class LightViewer:
             await asyncio.sleep(float(answer.headers["Retry-After"]))
         assert answer.status == 201, f"{answer.status}: {answer.text}"
         self.url = base + answer.headers["Location"]
+        admitted_s = asyncio.get_running_loop().time()
         await self.pc.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
         await connected(self.pc, 10.0)
+        self.connect_s = asyncio.get_running_loop().time() - admitted_s
         protocol = self._dtls.transport._connection._nominated[1].protocol
         count_consents(protocol, self.consents)
         self._taken = protocol.datagram_received

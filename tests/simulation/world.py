@@ -383,9 +383,13 @@ class World:
         since_s = max(truth.since_s, client.connected_s, client.listed_s, away_s)
         if client.role is Role.PUBLISHER:
             return since_s
-        legs = self.clients[0].legs.values()
-        fed_s = [leg.fed_s for leg in legs if leg.provider == name and leg.quiet_s is None]
-        return max(since_s, min(fed_s)) if self._is_fed(name) else float("inf")
+        publisher = self.clients[0]
+        feeding = [
+            leg.fed_s
+            for leg in publisher.legs.values()
+            if leg.provider == name and self._carries(publisher, leg)
+        ]
+        return max(since_s, min(feeding, default=float("inf")))
 
     def _bound(self) -> float:
         """

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from ..errors import ConfigError, HitlessError, LocalFault
 from .stage import Stage
+from .wire import bears
 
 
 _ANSWER_S_MAX = 30.0
@@ -81,7 +82,7 @@ class Control:
         request: web.Request,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
-        if request.headers.get("Authorization") != f"Bearer {self._stage.token}":
+        if not bears(request, self._stage.token):
             return web.json_response({"error": "not your lab"}, status=401)
         try:
             return await handler(request)

@@ -41,7 +41,7 @@ from ..media.decoder import Picture, Sound
 from ..media.encoder import PictureEncoder
 from ..media.frame import Codec, EncodedFrame, Kind
 from ..media.gap import Shown, measure
-from ..media.sink import FileSink, Meter, Sink
+from ..media.sink import RECORD_S, FileSink, Meter, Sink
 from ..media.source import Quality
 from ..providers.whip import Whip
 
@@ -51,6 +51,7 @@ FAILING_CAMERA = "failing-camera"
 
 _CHOICES = {"return_policy": ReturnPolicy, "self_view": SelfView}
 _LINE_BYTES_MAX = 1 << 20
+_PICTURES_PER_S_MAX = 60
 
 
 def say(type: str, **fields: Any) -> None:
@@ -86,8 +87,8 @@ class Intervals:
 
     wants_decoded = True
 
-    def __init__(self) -> None:
-        self.pictures: deque[Shown] = deque(maxlen=20_000)
+    def __init__(self, record_s: float) -> None:
+        self.pictures: deque[Shown] = deque(maxlen=int(record_s * _PICTURES_PER_S_MAX))
 
     def take(self, frame: EncodedFrame) -> None:
         """Do nothing: only what is shown counts."""
@@ -110,8 +111,8 @@ class End:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.policy = policy_of(options.policy)
-        self.meter = Meter(frame_rate=options.frame_rate)
-        self.intervals = Intervals()
+        self.meter = Meter(frame_rate=options.frame_rate, record_s=options.remember_s)
+        self.intervals = Intervals(options.remember_s)
         self.session: LiveSession | None = None
         self._stopped = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -365,6 +366,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--frame-rate", type=float, default=30.0)
     parser.add_argument("--bitrate-bps", type=int, default=1_000_000)
     parser.add_argument("--wait-s", type=float, default=10.0)
+    parser.add_argument("--remember-s", type=float, default=RECORD_S, help="what is measured [s]")
     parser.add_argument("--to-file", help="write what is watched to this file too")
     parser.add_argument("--record", type=Path)
     parser.add_argument("--seed", type=int, default=0)

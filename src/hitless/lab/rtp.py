@@ -6,16 +6,12 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from ..media.assemble import begins_frame, has_h264_keyframe
 from ..media.frame import Codec
 
 
 HEADER: Final = struct.Struct(">BBHII")
 """RFC 3550 section 5.1: flags, marker and payload type, number, timestamp, SSRC."""
-
-_NAL_IDR: Final = 5
-_NAL_SPS: Final = 7
-_STAP_A: Final = 24
-_FU_A: Final = 28
 
 
 @dataclass(slots=True)
@@ -82,16 +78,4 @@ def _starts_vp8_keyframe(payload: bytes) -> bool:
 
 def _starts_h264_keyframe(payload: bytes) -> bool:
     """RFC 6184 sections 5.4 to 5.8: an SPS or the start of an IDR slice, packed in any way."""
-    if len(payload) < 2:
-        return False
-    kind = payload[0] & 0x1F
-    if kind == _FU_A:
-        return bool(payload[1] & 0x80) and payload[1] & 0x1F in (_NAL_IDR, _NAL_SPS)
-    if kind != _STAP_A:
-        return kind in (_NAL_IDR, _NAL_SPS)
-    at = 1
-    while at + 2 < len(payload):
-        if payload[at + 2] & 0x1F in (_NAL_IDR, _NAL_SPS):
-            return True
-        at += 2 + int.from_bytes(payload[at : at + 2], "big")
-    return False
+    return begins_frame(Codec.H264, payload) and has_h264_keyframe(payload)

@@ -97,5 +97,5 @@ class Show:
             table.add_row(*row)
         return Group(
             table,
-            Panel(Group(*self._lines), title="timeline", title_align="left", width=100),
+            Panel(Group(*self._lines), title="timeline", title_align="left", expand=False),
         )

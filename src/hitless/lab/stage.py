@@ -26,6 +26,7 @@ import aiohttp
 from ..errors import ConfigError, LocalFault
 from .faults import Fault, Place, find, numbers
 from .guard import Guard
+from .wire import TOKEN_ENV
 
 
 PROVIDERS: Final = ("agora", "zegocloud", "webrtc")
@@ -34,7 +35,6 @@ PROVIDERS: Final = ("agora", "zegocloud", "webrtc")
 START_S_MAX: Final = 20.0
 """A process of the lab says that it is ready within this time [s], on a busy machine too."""
 
-TOKEN_ENV: Final = "HITLESS_LAB_TOKEN"
 _LINE_BYTES_MAX = 1 << 22
 _LINES_KEPT = 20_000
 
@@ -201,6 +201,11 @@ class Stage:
             await self._http.close()
         await self._guard.aclose()
 
+    @property
+    def group(self) -> int:
+        """Number of the process group that everything of the stage runs in."""
+        return self._guard.pid
+
     async def guard_lost(self) -> None:
         """Wait until nobody guards the processes any more. Raises LocalFault then."""
         await self._guard.lost()
@@ -354,6 +359,24 @@ class Stage:
                     raise LocalFault(f"{url}: HTTP {answer.status}: {await answer.text()}")
         except (aiohttp.ClientError, TimeoutError) as exc:
             raise LocalFault(f"{url} does not answer: {type(exc).__name__}") from exc
+
+    async def state(self, name: str) -> dict[str, Any]:
+        """
+        Return what a stand-in knows of itself: sessions, consents, load.
+
+        Raises:
+            LocalFault: It did not answer, or said no.
+        """
+        assert self._http is not None
+        url, headers = self.urls[name] + "/control", {"Authorization": f"Bearer {self.token}"}
+        try:
+            async with self._http.get(url, headers=headers) as answer:
+                if answer.status >= 400:
+                    raise LocalFault(f"{url}: HTTP {answer.status}")
+                told: dict[str, Any] = await answer.json()
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            raise LocalFault(f"{url} does not answer: {type(exc).__name__}") from exc
+        return told
 
     def _check(self, name: str) -> None:
         if name not in self.names and name != "*":

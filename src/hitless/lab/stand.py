@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import hmac
 import json
 import os
 import random
@@ -27,7 +26,7 @@ from aiohttp import web
 from ..errors import ConfigError, ContractBroken, NotOnAir, Refused
 from .offer import Offer, read_offer
 from .sessions import Sessions
-from .wire import TOKEN_ENV, run_process, say_ready, told_to_end
+from .wire import TOKEN_ENV, bears, run_process, say_ready, told_to_end
 
 
 SDP: Final = "application/sdp"
@@ -239,8 +238,7 @@ class Stand:
         return self._control_token is not None and self._may(request, self._control_token)
 
     def _may(self, request: web.Request, token: str | None) -> bool:
-        given = request.headers.get("Authorization", "")
-        return token is None or hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+        return token is None or bears(request, token)
 
 
 async def _text(request: web.Request) -> str:

@@ -60,16 +60,20 @@ async def enveloped(request: web.Request, handler: Handler) -> web.StreamRespons
         return answer
 
 
+def bears(request: web.Request, token: str) -> bool:
+    """Whether a request carries `Authorization: Bearer <token>`; compared in constant time."""
+    given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+    return hmac.compare_digest(given, f"Bearer {token}".encode())
+
+
 def bearing(token: str, *, under: str) -> Any:
     """Return a middleware that lets only `Authorization: Bearer <token>` pass below a path."""
     # Any: aiohttp types middlewares as Callable[..., Awaitable] behind a private alias.
-    expected = f"Bearer {token}".encode()
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path == under or request.path.startswith(under + "/"):
-            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-            if not hmac.compare_digest(given, expected):
+            if not bears(request, token):
                 return failure(401, "unauthorized", f"send Authorization: Bearer ${TOKEN_ENV}")
         return await handler(request)
 

@@ -40,6 +40,8 @@ _H264_IDR, _H264_SPS, _H264_STAP_A, _H264_FU_A = 5, 7, 24, 28  # RFC 6184 sectio
 
 def has_h264_keyframe(payload: bytes) -> bool:
     """Whether an RTP payload carries a slice of an IDR picture or parameters (RFC 6184)."""
+    if len(payload) < 2:
+        return False
     kind = payload[0] & 0x1F
     if kind == _H264_FU_A:
         kind = payload[1] & 0x1F
@@ -60,6 +62,8 @@ def begins_frame(codec: Codec, payload: bytes) -> bool:
     VP8: start of partition 0 (RFC 7741 section 4.2). H.264: not the middle of a fragmented unit;
     a later unit of the same picture cannot be told apart here.
     """
+    if len(payload) < 2:
+        return False
     if codec is Codec.VP8:
         return bool(payload[0] & 0x10) and not payload[0] & 0x07
     if codec is Codec.H264 and payload[0] & 0x1F == _H264_FU_A:

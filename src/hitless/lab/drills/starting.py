@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from ..drill import Run, drill
+from ..drill import Run, attempts, drill
 from ..stage import Process
 
 
@@ -93,7 +93,11 @@ async def join_with_failed_provider(run: Run) -> None:
     viewer = await run.viewer("--hold")
     await viewer.order("begin")
     started = await run.started(viewer)
-    await run.expect_attempts(viewer, "agora", "agora", "zegocloud")
+    await viewer.ask("status", "status")
+    seen = attempts(viewer)
+    # On a busy machine the next provider is asked too (hedge_s) before agora's retry is due.
+    found = seen in (["agora", "agora", "zegocloud"], ["agora", "zegocloud"])
+    run.expect(found, f"the viewer's attempts were {seen}")
     run.note(f"first frame {started['at_s'] - started['began_s']:.3f} s after join_stream")
 
 
