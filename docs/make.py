@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, Final
 
 import click
+from click.testing import CliRunner
 
 
 DOCS: Final = Path(__file__).resolve().parent
@@ -200,7 +201,8 @@ FAULTS: Final = """
 
 What `hitless lab break NAME FAULT` can do, and `hitless lab heal NAME` undoes. Nothing needs root:
 a fault is injected in the stand-in, by a signal to its process, in the relay between a client and
-the stand-ins, or in the lab's backend.
+the stand-ins, or in the lab's backend. What is injected in the relay is for drills: the lab that
+`hitless lab` starts has none.
 
 """
 
@@ -211,17 +213,78 @@ def number(one: Any) -> str:
     return f"{one.name} = {one.default:g} ({one.low:g} to {one.high:g}){unit}"
 
 
+def drills_page() -> str:
+    """Return docs/reference/drills.md: every failure that is rehearsed."""
+    part("hitless.lab.drills")  # fills the catalogue
+    catalogue = part("hitless.lab.drill", "CATALOGUE").CATALOGUE
+    rows = (
+        (f"`{drill.name}`", drill.happens, drill.holds, f"{drill.gap_s_max:g}")
+        for drill in catalogue.values()
+    )
+    head = ("drill", "what happens", "what must hold", "longest gap [s]")
+    return MADE + DRILLS + table(head, rows)
+
+
+DRILLS: Final = """
+# Drills
+
+What `hitless drill NAME` rehearses, on real media: publisher, viewer and stand-ins are processes
+of their own on this machine, and the gap comes from the numbers in the picture that the viewer
+decodes. A drill passes when what must hold did, and no measured gap was longer than the last
+column says.
+
+"""
+
+
+# --- From a recorded run ---
+
+
+def timeline() -> str:
+    """Return docs/timeline.svg: who carried the stream of the recorded run when."""
+    spec = importlib.util.spec_from_file_location(
+        "timeline", Path(__file__).with_name("timeline.py")
+    )
+    if spec is None or spec.loader is None:
+        raise MissingPart("no docs/timeline.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    picture: str = module.draw(DOCS / "incident")
+    return picture
+
+
+def why() -> str:
+    """Return what `hitless why` tells of the recorded run."""
+    words = ["why", "morning-show", "--record"]
+    record = "incident/publisher.jsonl"
+    told = CliRunner().invoke(part("hitless.cli").cli, [*words, str(DOCS / record)])
+    if told.exception is not None:
+        raise told.exception
+    shown = " ".join(["hitless", *words, f"docs/{record}"])
+    return f"```console\n$ .venv/bin/{shown}\n{told.output}```\n"
+
+
+def tutorial_page() -> str:
+    """Return docs/tutorial.md with what `hitless why` tells put in anew."""
+    return with_inserts("tutorial.md", {"why": why}, made="made")
+
+
 # --- How it decides: diagrams between markers ---
 
 
 def how_it_decides_page() -> str:
     """Return docs/how-it-decides.md with its diagrams drawn anew."""
-    page = DOCS / "how-it-decides.md"
+    return with_inserts("how-it-decides.md", DIAGRAMS, made="drawn")
+
+
+def with_inserts(name: str, inserts: Mapping[str, Callable[[], str]], *, made: str) -> str:
+    """Return a page with what stands between its markers made anew."""
+    page = DOCS / name
     if not page.exists():
         raise MissingPart("no page to draw in yet")
     text = page.read_text(encoding="utf-8")
-    for name, draw in DIAGRAMS.items():
-        begin, end = f"<!-- {name}: drawn by docs/make.py -->", f"<!-- {name}: end -->"
+    for name, draw in inserts.items():
+        begin, end = f"<!-- {name}: {made} by docs/make.py -->", f"<!-- {name}: end -->"
         if begin not in text or end not in text:
             raise SystemExit(f"docs/make.py: {page.name} lacks the markers of {name}")
         before, rest = text.split(begin, 1)
@@ -347,8 +410,11 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "reference/configuration.md": configuration_page,
     "reference/api.md": api_page,
     "reference/faults.md": faults_page,
+    "reference/drills.md": drills_page,
     "events.md": events_page,
     "how-it-decides.md": how_it_decides_page,
+    "tutorial.md": tutorial_page,
+    "timeline.svg": timeline,
 }
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from hitless.lab.stage import Stage
+
+
+# The examples print the news themselves; a program without logging would show warnings twice.
+logging.getLogger("hitless").addHandler(logging.NullHandler())
 
 
 class StandIns:

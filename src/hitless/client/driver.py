@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any, Protocol, assert_never
 
 from ..core.attempts import Failure
@@ -33,7 +32,7 @@ from ..core.events import (
     Started,
     Ticked,
 )
-from ..core.listing import Answer, Check, ProviderList
+from ..core.listing import Answer, Check
 from ..core.policy import Policy
 from ..core.state import Session, State
 from ..core.step import step, wakeup_s
@@ -157,10 +156,6 @@ class Driver:
                  if leg.provider == provider]  # fmt: skip
         fresh = [at for at in heard if at is not None]
         return self._loop.time() - max(fresh) if fresh else None
-
-    def prefer(self, listed: ProviderList) -> None:
-        """Go by this list from now on, without taking it for a change of the backend's."""
-        self.state = replace(self.state, listed=listed)
 
     async def list_again(self) -> None:
         """Read the list now and wait until it was read, or could not be."""

@@ -19,6 +19,7 @@ from ..core.events import (
     Ended,
     EndRequested,
     ErrorRecorded,
+    ProvidersListed,
     Role,
     StreamRequested,
     SuccessRecorded,
@@ -219,9 +220,9 @@ class StreamingProviderManager:
                 f"cannot switch to {name!r}: active providers are {', '.join(known) or 'none'}"
             )
         self._source.choice = name
-        if listed is not None:
-            self.driver.prefer(self._source.applied(listed))
         self.driver.post(SwitchRequested(provider=name, because=because))
+        if listed is not None:
+            self.driver.post(ProvidersListed(listed=self._source.applied(listed)))
 
     async def failover_to_next_provider(self, because: str = "asked by the caller") -> None:
         """Move every stream to the next provider of the list, make before break."""

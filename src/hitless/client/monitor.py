@@ -20,6 +20,8 @@ _LOOK_AGAIN_S = 0.02
 _LATE_S = 0.05
 """A loop that wakes this late had something else to do; it reads its sockets first [s]."""
 _IDLE_S = 0.1
+_TELL_AGAIN_S = 1.0
+"""A silence that lasts is told again [s]: the core does not heed one of a leg still opening."""
 
 
 async def watch(
@@ -39,22 +41,27 @@ async def watch(
             media that we do not send (DESIGN 4.4); its path still can be.
     """
     loop = asyncio.get_running_loop()
-    is_silent = False
+    told_s: float | None = None
     while True:
         deadline_s = leg.liveness.deadline_s()
         at_s = loop.time() + _IDLE_S if deadline_s is None else deadline_s
-        wait_s = _LOOK_AGAIN_S if is_silent else max(at_s - loop.time(), 0.005)
+        wait_s = max(at_s - loop.time(), 0.005) if told_s is None else _LOOK_AGAIN_S
         due_s = loop.time() + wait_s
         await asyncio.sleep(wait_s)
         for _ in range(3):  # let the selector read what has arrived
             await asyncio.sleep(0)
         if loop.time() - due_s > _LATE_S:
             await asyncio.sleep(_LOOK_AGAIN_S)
-        quiet = leg.liveness.quiet(loop.time())
-        if quiet is not None and quiet.sign != PATH and not is_fed(loop.time()):
+        now = loop.time()
+        quiet = leg.liveness.quiet(now)
+        if quiet is not None and quiet.sign != PATH and not is_fed(now):
             quiet = None
-        if quiet is not None and not is_silent:
-            is_silent = True
+        if quiet is None:
+            if told_s is not None:
+                told_s = None
+                report(LegHeard(session=order.session, leg=order.leg))
+        elif told_s is None or now - told_s >= _TELL_AGAIN_S:
+            told_s = now
             report(
                 LegSilent(
                     session=order.session,
@@ -63,6 +70,3 @@ async def watch(
                     since_s=quiet.since_s,
                 )
             )
-        elif quiet is None and is_silent:
-            is_silent = False
-            report(LegHeard(session=order.session, leg=order.leg))

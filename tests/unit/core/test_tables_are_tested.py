@@ -5,7 +5,14 @@ import functools
 import pytest
 from simulation import invariants
 from simulation.world import World
-from unit.core import test_circuit, test_publishing, test_viewing
+from unit.core import (
+    test_circuit,
+    test_publishing,
+    test_publishing_dark,
+    test_publishing_orders,
+    test_viewing,
+    test_viewing_on_air,
+)
 
 from hitless.core import circuit
 from hitless.core.circuit import TRANSITIONS, Circuit
@@ -25,6 +32,18 @@ PHASES = [pytest.param(a, b, id=f"{a}->{b}") for a in Phase for b in Phase if a 
 def all_of(module):
     """Return the tests of a module; none of them takes arguments."""
     return [test for name, test in vars(module).items() if name.startswith("test_")]
+
+
+def transcripts():
+    """Return every transcript."""
+    modules = (
+        test_publishing,
+        test_publishing_orders,
+        test_publishing_dark,
+        test_viewing,
+        test_viewing_on_air,
+    )
+    return [test for module in modules for test in all_of(module)]
 
 
 def is_noticed(tests):
@@ -69,7 +88,7 @@ def moves_seen():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(invariants.Checker, "_moved", watched)
-        for test in (*all_of(test_publishing), *all_of(test_viewing)):
+        for test in transcripts():
             test()
         for seed in range(60):
             World(seed).run()
@@ -93,6 +112,4 @@ def test_a_move_taken_from_the_table_breaks_a_transcript_or_a_world(a, b, monkey
     The checker of every step really goes by the table.
     """
     monkeypatch.setitem(invariants.MOVES, a, MOVES[a] - {b})
-    tests = (*all_of(test_publishing), *all_of(test_viewing))
-
-    assert is_noticed((*tests, *(World(seed).run for seed in range(60))))
+    assert is_noticed((*transcripts(), *(World(seed).run for seed in range(60))))

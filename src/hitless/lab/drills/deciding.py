@@ -106,7 +106,7 @@ async def health_check_lies(run: Run) -> None:
     "anything back after a failover",
 )
 async def backend_switch(run: Run) -> None:
-    publisher, viewer = await run.on_air()
+    publisher, viewer = await run.on_air(settle_s=8.0)  # the baseline is as long as the window
     event_s = run.now
     await run.stage.list_as("webrtc", priority=-1)
     await run.moved("webrtc", publisher, viewer)

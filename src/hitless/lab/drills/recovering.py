@@ -47,9 +47,9 @@ async def recovery(run: Run) -> None:
         await end.order("end")
         await end.gone()
 
-    publisher, viewer = await run.on_air(
-        policy={**quick, "return_policy": "return", "return_after_s": 3.0}
-    )
+    # Long enough on air before it fails: a provider that failed soon must prove itself longer.
+    returning = {**quick, "return_policy": "return", "return_after_s": 3.0}
+    publisher, viewer = await run.on_air(settle_s=8.0, policy=returning)
     await _fail_and_heal(run, publisher, viewer)
     begun_s = await run.told(publisher, "trial.started", limit_s=20.0)
     await run.moved("agora", publisher, viewer, limit_s=20.0)
