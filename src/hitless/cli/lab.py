@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import re
-import signal
-import sys
 import tempfile
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..errors import ConfigError, LocalFault
+from ..errors import ConfigError
 from ..lab import control
 from ..lab.faults import CATALOGUE, find, numbers
 from .output import Invocation, emit_json, emit_table, json_option, pass_invocation
+from .running import check_source, run_until_interrupted
 
 
 @click.group(invoke_without_command=True)
@@ -49,8 +45,12 @@ def lab(ctx: click.Context, invocation: Invocation, once: bool, source: str) -> 
       hitless lab status
     """
     if ctx.invoked_subcommand is None:
-        _check_source(source)
-        _until_interrupted(_run(source, once=once, color=invocation.is_colored()))
+        check_source(source)
+        try:
+            run_until_interrupted(_run(source, once=once, color=invocation.is_colored()))
+        except KeyboardInterrupt:
+            click.echo("the lab has ended, and everything it started", err=True)
+            raise
 
 
 @lab.command("break", short_help="Break something in the running lab.")
@@ -132,16 +132,6 @@ def _described(fault: Any) -> tuple[str, str, str]:
     return fault.name, shown or "-", fault.says
 
 
-def _check_source(source: str) -> None:
-    if source == "test-picture":
-        return
-    if re.fullmatch(r"\w+", source) or not Path(source).exists():
-        raise ConfigError(
-            f"source {source!r} is not there: give test-picture, a file, or a camera such as "
-            "/dev/video0"
-        )
-
-
 async def _run(source: str, *, once: bool, color: bool) -> None:
     from ..lab.show import Show  # here: `hitless lab status` needs none of it
     from ..lab.stage import Stage
@@ -174,31 +164,3 @@ async def _run(source: str, *, once: bool, color: bool) -> None:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _until_interrupted(work: Coroutine[Any, Any, None]) -> None:
-    """Run until done, or until Ctrl-C or SIGTERM, which end everything in order."""
-
-    async def main() -> None:
-        task = asyncio.ensure_future(work)
-        loop = asyncio.get_running_loop()
-        told: list[int] = []
-
-        def stop(number: int) -> None:
-            told.append(number)
-            task.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, stop, number)
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        if told:
-            click.echo("the lab has ended, and everything it started", err=True)
-            raise KeyboardInterrupt
-
-    try:
-        asyncio.run(main())
-    except LocalFault:
-        raise
-    finally:
-        sys.stdout.flush()

@@ -11,6 +11,7 @@ from ..client.session import LiveSession
 from ..media.frame import Codec
 from ..media.source import Quality
 from .output import Invocation, json_option, pass_invocation
+from .running import check_source
 from .streams import make_client, record_option, run_session
 
 
@@ -58,6 +59,7 @@ def publish(
       hitless publish morning-show --source /dev/video0 --width 1280 --height 720
     """
     check_stream_id(stream)
+    check_source(source)
     quality = Quality(width=width, height=height, frame_rate=frame_rate, bitrate_bps=bitrate_bps)
     invocation.start_logging()
 

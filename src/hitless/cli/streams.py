@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -13,8 +11,9 @@ import click
 from ..client.assembly import make_backend, make_providers
 from ..client.live import LiveStreamingProvider
 from ..client.session import LiveSession
-from ..errors import ConfigError, HitlessError
+from ..errors import ConfigError
 from .output import Invocation, emit_json
+from .running import run_until_interrupted
 
 
 record_option = click.option(
@@ -51,32 +50,11 @@ def run_session(
 ) -> None:
     """Open a session and follow it to its end; Ctrl-C leaves it in order."""
 
-    async def main() -> None:
-        loop, told = asyncio.get_running_loop(), asyncio.Event()
-        task = asyncio.ensure_future(follow())
-
-        def leave() -> None:
-            told.set()
-            task.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, leave)
-        try:
-            await task
-        except asyncio.CancelledError:
-            if not told.is_set():
-                raise
-        if told.is_set():
-            raise KeyboardInterrupt
-
     async def follow() -> None:
         async with make() as live:
             session = await open(live)
             async for news in session:
                 if as_json:
                     emit_json(news)
-            error = session.error
-            if error is not None:
-                raise HitlessError(error)
 
-    asyncio.run(main())
+    run_until_interrupted(follow())
