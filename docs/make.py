@@ -201,8 +201,8 @@ FAULTS: Final = """
 
 What `hitless lab break NAME FAULT` can do, and `hitless lab heal NAME` undoes. Nothing needs root:
 a fault is injected in the stand-in, by a signal to its process, in the relay between a client and
-the stand-ins, or in the lab's backend. What is injected in the relay is for drills: the lab that
-`hitless lab` starts has none.
+the stand-ins, or in the lab's backend. The relay stands between the publisher and everything it
+talks to; `hitless lab break '*' cut-off` is its own network going down.
 
 """
 

@@ -144,6 +144,8 @@ def _as_hinted(what: str, value: Any, hint: Any) -> Any:
         ConfigError: It cannot be that type; `what` says whose it is.
     """
     members = _members(hint)
+    if Any in members:
+        return value
     if isinstance(value, list):
         inner = next((typing.get_args(one)[0] for one in members if typing.get_args(one)), Any)
         return tuple(_as_hinted(f"{what}[{n}]", one, inner) for n, one in enumerate(value))

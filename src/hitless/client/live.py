@@ -301,11 +301,12 @@ class _Adapters:
         else:
             for provider in providers:
                 self._add(provider)
-            if not self._made and backend is None:
+            if backend is not None:
+                self._source = backend
+            elif self._made:
+                self._source = StaticList(list(self._made))
+            else:
                 raise ConfigError("give at least one provider, or a backend that lists them")
-            self._source = StaticList(list(self._made))
-        if backend is not None:
-            self._source = backend
 
     def of(self, name: str) -> Provider:
         return self._made[name]

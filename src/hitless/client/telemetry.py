@@ -22,6 +22,7 @@ from ..core.replay import encode, header
 from ..errors import LocalFault
 
 
+logging.getLogger("hitless").addHandler(logging.NullHandler())  # silent until a program asks
 log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
     logging.getLogger("hitless"),
     wrapper_class=structlog.stdlib.BoundLogger,

@@ -81,7 +81,7 @@ class Show:
             return
         self._last[key] = news["provider"]
         text = news["sentence"]
-        if news["name"] in ("failover.started", "migration.started", "stream.off_air"):
+        if news["name"] in ("failover.started", "migration.started"):
             text += f": {news['because']}"
         self.say(who, text, news["at_s"], news["level"])
 

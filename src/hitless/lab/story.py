@@ -6,6 +6,7 @@ that nobody notices. Afterwards the lab stays up, to be broken by hand.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
 from .drill import STREAM, Run, where
@@ -41,8 +42,10 @@ class Story:
         names = ", ".join(self.stage.names)
         self._say(f"{names}: stand-ins on this machine, not those companies' services")
         repeat = ["--repeat"] if "/" in self.source or "." in self.source else []
+        behind_relay = await self.stage.start_relay()
         ends = await asyncio.gather(
-            self._start("publisher", f"--source={self.source}", *repeat), self._start("viewer")
+            self._start("publisher", f"--source={self.source}", *repeat, urls=behind_relay),
+            self._start("viewer"),
         )
         self.publisher, self.viewer = ends
         run = Run("lab", self.stage)
@@ -50,8 +53,10 @@ class Story:
             await run.started(end)
         self._say(f"{STREAM} is on air; the viewer decodes it")
 
-    async def _start(self, role: str, *options: str) -> Process:
-        end = await self.stage.start_end(role, STREAM, *options, policy=POLICY)
+    async def _start(
+        self, role: str, *options: str, urls: Mapping[str, str] | None = None
+    ) -> Process:
+        end = await self.stage.start_end(role, STREAM, *options, policy=POLICY, urls=urls)
         for line in end.lines:
             self._heard(role, line)
         end.listeners.append(lambda line: self._heard(role, line))

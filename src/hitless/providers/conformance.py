@@ -247,10 +247,10 @@ async def _as_coroutine(wanted: Awaitable[Leg]) -> Leg:
 
 async def _cancelled(task: asyncio.Task[Leg]) -> str:
     """Cancel a task and return what is wrong unless that cancelled it."""
-    if task.done():
-        leg = await task
-        await leg.aclose()
-        return ""  # it was quicker than the suite: nothing to cancel
+    if task.done():  # it was quicker than the suite: nothing to cancel
+        if not task.cancelled() and task.exception() is None:
+            await task.result().aclose()
+        return ""
     task.cancel()
     await asyncio.wait([task], timeout=LIMIT_S)
     if not task.done():
