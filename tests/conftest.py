@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -71,3 +72,18 @@ def _named_children() -> set[str]:
         with contextlib.suppress(psutil.NoSuchProcess):
             found.add(f"process {child.pid} ({child.name()})")
     return found
+
+
+REALTIME: Final = ("unit/media", "unit/providers", "unit/lab")
+"""Suites with real encoders, sockets and processes; `make check` leaves them to `make test`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    Mark what runs in real time.
+    """
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.parent.relative_to(here).as_posix()
+        if folder.startswith(REALTIME):
+            item.add_marker("realtime")

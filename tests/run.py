@@ -71,15 +71,15 @@ def pytest(name: str, *args: str, limit_s: float = 300.0, worlds: int | None = N
     )  # fmt: skip
 
 
-def check(worlds: int) -> list[Step]:
-    """Return what `make check` runs, with so many simulated worlds."""
+def check(worlds: int, *unit: str) -> list[Step]:
+    """Return what `make check` runs, with so many simulated worlds and these words for pytest."""
     return [
         Step(name="format", command=("ruff", "format", "--check", "--quiet", ".")),
         Step(name="lint", command=("ruff", "check", "--quiet", ".")),
         Step(name="types", command=("mypy",)),
         Step(name="layers", command=("lint-imports", "--no-cache")),
         Step(name="docs", command=("python", "docs/make.py", "--check")),
-        pytest("unit", "-n", "2", limit_s=600.0),
+        pytest("unit", "-n", "2", *unit, limit_s=600.0),
         pytest("simulation", "-n", "2", limit_s=1200.0, worlds=worlds),
     ]
 
@@ -88,7 +88,7 @@ def everything() -> list[Step]:
     """Return what `make test` runs; what measures runs alone, for two would spoil each other."""
     drills = ("hitless", "drill", "--runs", "1", "--json", "var/drills.json")
     return [
-        *check(worlds=10_000),
+        *check(10_000),
         pytest("conformance"),
         pytest("interop", limit_s=600.0),
         pytest("e2e", limit_s=600.0),
@@ -108,8 +108,11 @@ def benches() -> list[Step]:
 
 SUITES: Final[Mapping[str, tuple[Callable[[], list[Step]], Sequence[str]]]] = {
     "check": (
-        lambda: check(worlds=1000),
-        ("conformance, interop, e2e, drills, loss and soak: they take minutes (make test)",),
+        lambda: check(1000, "-m", "not realtime"),
+        (
+            "unit tests of media, adapters and the lab: they run in real time (make test)",
+            "conformance, interop, e2e, drills, loss and soak: they take minutes (make test)",
+        ),
     ),
     "test": (
         everything,

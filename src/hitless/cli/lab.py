@@ -28,7 +28,7 @@ from .running import check_source, run_until_interrupted
 @click.pass_context
 def lab(ctx: click.Context, invocation: Invocation, once: bool, source: str) -> None:
     """
-    See a stream survive its provider, on this machine.
+    Run providers, a publisher and a viewer here, and break them.
 
     Three stand-in providers, a backend, a publisher and a viewer are started, each a process of
     its own. The stream goes on air, the provider that carries it is killed, the stream goes on

@@ -48,9 +48,10 @@ def publish(
     as_json: bool,
 ) -> None:
     """
-    Send a stream over the configured providers, and keep it on air until Ctrl-C.
+    Send a stream, and keep it on air.
 
-    STREAM is its id, under which viewers find it whoever carries it.
+    It goes over the configured providers, until Ctrl-C. STREAM is its id, under which viewers
+    find it whoever carries it.
 
     \b
     Examples:

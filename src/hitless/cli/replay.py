@@ -22,7 +22,7 @@ from .output import emit_json, json_option
 @json_option
 def replay(file: Path, as_json: bool) -> None:
     """
-    Run a recorded incident again: the same events at the same times give the same effects.
+    Run a recorded incident again: the same effects, or a bug.
 
     FILE was written by `--record`, or by the lab (it says where).
 
@@ -61,7 +61,7 @@ def replay(file: Path, as_json: bool) -> None:
 @json_option
 def why(stream: str, file: Path, as_json: bool) -> None:
     """
-    Tell from a record why a stream is where it is.
+    Tell from the record why a stream is where it is.
 
     \b
     Examples:

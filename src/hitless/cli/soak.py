@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import tempfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..lab.drill import machine_lock
 from ..lab.soak import Plan, Report
 from ..lab.soak import soak as run_soak
 from .output import FAILED
+from .running import run_until_interrupted
 
 
 @click.command()
@@ -68,7 +68,13 @@ def soak(
 
     # Before the event loop: Ctrl-C must end the waiting for another run.
     with machine_lock(), tempfile.TemporaryDirectory(prefix="hitless-soak-") as folder:
-        report = asyncio.run(run_soak(plan, Path(folder), tell))
+        reports: list[Report] = []
+
+        async def run() -> None:
+            reports.append(await run_soak(plan, Path(folder), tell))
+
+        run_until_interrupted(run())
+    (report,) = reports
     _summary(report, is_quiet)
     if to is not None:
         _write(to, json.dumps(report.as_json(), indent=2) + "\n")

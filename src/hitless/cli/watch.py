@@ -36,9 +36,9 @@ def watch(
     as_json: bool,
 ) -> None:
     """
-    Watch a stream over the configured providers until it ends, or Ctrl-C.
+    Watch a stream, wherever it moves.
 
-    STREAM is its id.
+    It comes over the configured providers, until it ends or Ctrl-C. STREAM is its id.
 
     \b
     Examples:

@@ -306,7 +306,11 @@ class _Soak:
             self._check("false moves", not moved, "; ".join(moved) or told)
         else:
             await self._judge_moves(ends)
-        self._judge_counts()
+        names = [process.name for process in self._watched()]
+        self.report.checks += judge_counts(self.report.samples, self.plan, names)
+        counts = self._processes
+        steady = bool(counts) and counts[-1] <= counts[0]
+        self._check("processes", steady, f"{counts[:1]} at first, {counts[-1:]} at last")
 
     async def _judge_moves(self, ends: Sequence[Process]) -> None:
         report = self.report
@@ -332,29 +336,33 @@ class _Soak:
             else "; ".join(lost),
         )
 
-    def _judge_counts(self) -> None:
-        early, late = compared(self.report.samples, self.plan)
-        names = [process.name for process in self._watched()]
-        for figure, growth_max in COUNTS.items():
-            grown = {n: change(early, late, n, figure) for n in names}
-            known = {name: pair for name, pair in grown.items() if pair is not None}
-            bad = [name for name, (was, now) in known.items() if now - was > growth_max]
-            self._check(figure, known and not bad, _pairs(known, bad))
-        sizes = {n: change(early, late, n, "memory_bytes") for n in names}
-        held = {name: pair for name, pair in sizes.items() if pair is not None}
-        grew = [
-            name
-            for name, (was, now) in held.items()
-            if now - was > max(MEMORY_GROWTH_MAX * was, MEMORY_GROWTH_BYTES_MAX)
-        ]
-        shown = {name: (was / 2**20, now / 2**20) for name, (was, now) in held.items()}
-        self._check("memory", held and not grew, _pairs(shown, grew, " MiB"))
-        counts = self._processes
-        steady = bool(counts) and counts[-1] <= counts[0]
-        self._check("processes", steady, f"{counts[:1]} at first, {counts[-1:]} at last")
-
     def _check(self, name: str, holds: object, says: str) -> None:
         self.report.checks.append(Check(name=name, passed=bool(holds), says=says))
+
+
+def judge_counts(samples: Sequence[Sample], plan: Plan, names: Sequence[str]) -> list[Check]:
+    """Judge whether anything grew in these processes; what cannot be compared does not pass."""
+    early, late = compared(samples, plan)
+    checks = []
+    for figure in (*COUNTS, "memory_bytes"):
+        pairs = {name: change(early, late, name, figure) for name in names}
+        known = {name: pair for name, pair in pairs.items() if pair is not None}
+        grew = [name for name, pair in known.items() if has_grown(figure, *pair)]
+        if figure == "memory_bytes":
+            known = {name: (was / 2**20, now / 2**20) for name, (was, now) in known.items()}
+            says = _pairs(known, grew, " MiB")
+        else:
+            says = _pairs(known, grew)
+        name = figure.removesuffix("_bytes")
+        checks.append(Check(name=name, passed=bool(known) and not grew, says=says))
+    return checks
+
+
+def has_grown(figure: str, was: float, now: float) -> bool:
+    """Whether a figure grew by more than it may."""
+    if figure in COUNTS:
+        return now - was > COUNTS[figure]
+    return now - was > max(MEMORY_GROWTH_MAX * was, MEMORY_GROWTH_BYTES_MAX)
 
 
 def compared(samples: Sequence[Sample], plan: Plan) -> tuple[list[Sample], list[Sample]]:

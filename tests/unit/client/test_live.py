@@ -57,7 +57,7 @@ async def on_air(services, **options):
 
 def test_a_stream_starts_on_the_first_provider():
     async def main():
-        async with on_air(hubs("agora", "zegocloud")) as (here, there, stream, view):
+        async with on_air(hubs("agora", "zegocloud")) as (here, _, stream, view):
             return here.active_provider, stream.provider, view.provider, here.is_streaming
 
     assert run(main()) == ("agora", "agora", "agora", True)
