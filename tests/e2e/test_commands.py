@@ -173,6 +173,7 @@ def test_config_refuses_what_it_cannot_read(home, refused, toml):
         (("watch", ".."), "stream id"),
         (("publish", "show", "--source", "missing.mp4"), "missing.mp4"),
         (("publish", "show", "--source", "/dev/video99"), "/dev/video99"),
+        (("publish", "show", "--source", "."), "cannot be read"),
         (("publish", "show", "--width", "-5"), "width"),
         (("publish", "show", "--frame-rate", "0"), "frame_rate"),
         (("publish", "show", "--codec", "AV1"), "AV1"),
@@ -217,16 +218,16 @@ def test_an_odd_stream_id_is_a_stream_id(home, refused, stream):
     assert "connection refused" in err
 
 
-def test_a_file_that_is_no_film_is_refused(home, refused):
+def test_a_file_that_is_no_film_fails(home, refused):
     """
-    One line, and nobody was asked.
+    It is there and can be read, so only opening it shows: one line, and nobody was asked.
     """
     configure(home, PROVIDER.format(url="http://127.0.0.1:9"))
     (home.path / "film.mp4").write_bytes(b"no film at all" * 100)
 
     status, err = refused("publish", "show", "--source", "film.mp4")
 
-    assert 2 == status, err
+    assert 1 == status, err
     assert "film.mp4" in one_line(err)
 
 

@@ -288,7 +288,12 @@ def _monitor(turn: Turn, before: State) -> None:
 
 def _to_check(turn: Turn) -> list[str]:
     """Return whom to ask for health: who is on air, and who must earn trust again."""
-    on_air = {leg.provider for s in turn.state.sessions.values() for leg in s.legs if leg.live_s}
+    on_air = {
+        leg.provider
+        for s in turn.state.sessions.values()
+        for leg in s.legs
+        if leg.live_s is not None
+    }
     doubtful = {
         name
         for name in turn.active()

@@ -31,6 +31,8 @@ KEYFRAME_ASK_S: Final = 0.3
 """A leg without a match for this long is asked for a keyframe [s]."""
 QUIET_S: Final = 0.12
 """Nothing delivered for this long: no leg is alive [s]; over three frame intervals at 30/s."""
+PACKET: Final = 960
+"""Ticks of one packet of sound: 20 ms at 48 kHz."""
 _WINDOW = 600
 """Fingerprints remembered per kind: 20 s of video, 12 s of audio."""
 _HELD_MAX = 256
@@ -121,8 +123,12 @@ class _Track:
 
     def _by_the_clock(self, leg: int, side: _Side, frame: EncodedFrame, alone: bool) -> None:
         assert self.last is not None
-        passed = round((frame.arrived_s - self.last.arrived_s) * CLOCK_RATE[self.kind])
-        offset = self.last.timestamp + max(passed, 1) - frame.timestamp
+        passed = (frame.arrived_s - self.last.arrived_s) * CLOCK_RATE[self.kind]
+        if self.kind is Kind.AUDIO:  # on the grid of packets, so that both legs name a slot alike
+            ticks = round(passed / PACKET) * PACKET
+        else:
+            ticks = max(round(passed), 1)
+        offset = self.last.timestamp + ticks - frame.timestamp
         side.held.clear()
         if not alone and self.kind is Kind.VIDEO:
             self._exclusive = leg
