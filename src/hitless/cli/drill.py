@@ -13,7 +13,7 @@ import click
 
 from ..errors import ConfigError
 from ..lab import drills  # noqa: F401 -- fills the catalogue
-from ..lab.drill import CATALOGUE, Drill, Result, chosen, perform_all
+from ..lab.drill import CATALOGUE, Drill, Result, chosen, machine_lock, perform_all
 from .output import FAILED, emit_table
 
 
@@ -55,7 +55,11 @@ def drill(
         )
         return
     wanted = chosen(names)
-    results = asyncio.run(_run(wanted, runs, quiet=str(to) == "-"))
+    is_quiet = str(to) == "-"
+    if to is not None and not is_quiet:
+        _write(to, [])  # what cannot be written is known before the drills have run
+    with machine_lock(lambda line: click.echo(line, err=is_quiet)):
+        results = asyncio.run(_run(wanted, runs, quiet=is_quiet))
     if to is not None:
         _write(to, results)
     if str(to) != "-":

@@ -59,15 +59,13 @@ def soak(
     is_quiet = str(to) == "-"
     plan = Plan(seconds=seconds, move_every_s=move_every, loss=loss)
     if to is not None and not is_quiet:
-        _write(
-            to, "", "a"
-        )  # a place that cannot be written is known before half an hour has passed
+        _write(to, "", "a")  # what cannot be written is known before half an hour has passed
 
     def tell(line: str) -> None:
         click.echo(line, err=is_quiet)
 
     # Before the event loop: Ctrl-C must end the waiting for another run.
-    with machine_lock(), tempfile.TemporaryDirectory(prefix="hitless-soak-") as folder:
+    with machine_lock(tell), tempfile.TemporaryDirectory(prefix="hitless-soak-") as folder:
         reports: list[Report] = []
 
         async def run() -> None:

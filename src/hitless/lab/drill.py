@@ -334,8 +334,7 @@ async def perform(one: Drill, *, voids_max: int = 2) -> Result:
     Cancelling ends every process.
     """
     for attempt in range(voids_max + 1):
-        with machine_lock():
-            result, void = await _perform(one)
+        result, void = await _perform(one)
         if not void:
             return result
         result.because.insert(0, f"void: {void}")
@@ -383,15 +382,23 @@ def _carried(run: Run) -> None:
 
 
 @contextlib.contextmanager
-def machine_lock() -> Iterator[None]:
-    """Hold the machine for measuring: one drill at a time, whoever runs it."""
+def machine_lock(tell: Callable[[str], None]) -> Iterator[None]:
+    """
+    Hold the machine for measuring: one run at a time, whoever runs it.
+
+    It waits without an event loop, so that Ctrl-C ends the waiting.
+
+    Args:
+        tell: Called with a sentence if somebody else holds it.
+    """
     path = Path(tempfile.gettempdir()) / "hitless-drill.lock"
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
         try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("waiting for another drill or soak on this machine: they measure alone")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield  # closing the file lets go
 
 
 async def perform_all(
