@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..client.live import WAIT_S, LiveStreamingProvider, check_stream_id
+from ..client.live import LiveStreamingProvider, check_stream_id
 from ..client.session import LiveSession
 from .output import Invocation, json_option, pass_invocation
 from .streams import make_client, record_option, run_session
@@ -15,7 +15,7 @@ from .streams import make_client, record_option, run_session
 @click.command()
 @click.argument("stream")
 @click.option(
-    "--wait-s", default=WAIT_S, show_default=True, help="How long to wait for a publisher [s]."
+    "--wait-s", default=10.0, show_default=True, help="How long to wait for a publisher [s]."
 )
 @click.option(
     "--to",

@@ -34,9 +34,6 @@ from .view import LiveView
 Credentials = Callable[[str], Awaitable[Mapping[str, Any]]]
 """Called with a provider's name; returns what its adapter needs beyond the public config."""
 
-WAIT_S = 10.0
-"""How long a viewer waits for a publisher unless it says otherwise [s]."""
-
 _STREAM_CHARS_MAX = 200
 
 
@@ -167,14 +164,15 @@ class LiveStreamingProvider:
         return Opening(open)
 
     def join_stream(
-        self, stream: str, *, wait_s: float = WAIT_S, sinks: Sequence[Sink | Path] = ()
+        self, stream: str, *, wait_s: float = 0.0, sinks: Sequence[Sink | Path] = ()
     ) -> Opening[LiveView]:
         """
         Watch `stream`; use with `await` or `async with`.
 
         Args:
             stream: Its id.
-            wait_s: How long to wait for a publisher [s].
+            wait_s: How long to wait for a publisher [s]; 0: it must be on air now, as for any
+                other `Provider`.
             sinks: Where its media goes besides the iterators of `LiveView`: files to write, a
                 `Meter`, anything that is a `Sink`. They are closed with the view.
 

@@ -218,7 +218,13 @@ class LiveSession:
 
     def _note_error(self, news: Announce) -> None:
         match news.name:
-            case "stream.on_air" | "failover.succeeded" | "migration.succeeded" | "leg.heard":
+            case (
+                "stream.on_air"
+                | "failover.succeeded"
+                | "migration.succeeded"
+                | "leg.heard"
+                | "stream.ended"
+            ):
                 self.error = None
             case "failover.started":
                 self.error = "The picture is interrupted. It will be back in a moment."

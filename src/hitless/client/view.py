@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from ..core.events import Ended, Role
 from ..errors import HitlessError, ProviderError, StreamEnded
 from ..media.decoder import Decoder, Picture, Sound
-from ..media.frame import EncodedFrame
+from ..media.frame import EncodedFrame, Kind
 from ..media.merge import Merge
 from ..media.sink import Sink
 from ..providers.base import Leg, Provider, ViewLeg
@@ -76,9 +76,12 @@ class LiveView(LiveSession):
         """
         Yield the merged stream, encoded: each frame once, in order per kind, in one time base.
 
-        Ends with the stream; see `lost` for why. Iterate at most once.
+        Video begins at a keyframe, which is asked for. Ends with the stream; see `lost` for why.
+        Iterate at most once.
         """
-        return self._encoded.items()
+        self._encoded.is_read = True
+        self.request_keyframe()
+        return self._from_keyframe()
 
     def pictures(self) -> AsyncIterator[Picture]:
         """
@@ -185,6 +188,13 @@ class LiveView(LiveSession):
         except HitlessError as exc:
             log.error("sink failed", because=str(exc))
             self._sinks.remove(sink)
+
+    async def _from_keyframe(self) -> AsyncIterator[EncodedFrame]:
+        has_begun = False
+        async for frame in self._encoded.items():
+            has_begun |= frame.kind is Kind.VIDEO and frame.keyframe
+            if has_begun or frame.kind is not Kind.VIDEO:
+                yield frame
 
     async def _until_over(self, window: _Window[T]) -> AsyncIterator[T]:
         async for item in window.items():

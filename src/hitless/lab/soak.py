@@ -43,8 +43,10 @@ MOVES_MIN: Final = 8
 WARM_UP_S_MAX: Final = 120.0
 """Caches, pools and the meter's memory are full after this long [s]."""
 
-COUNTS: Final = {"tasks": 1, "threads": 0, "descriptors": 2}
-"""By how much the median of a count may grow: a poll or a kept connection comes and goes."""
+COUNTS: Final = {"tasks": 1, "threads": 0, "descriptors": 3}
+"""By how much the median of a count may grow: a poll comes and goes, and so do HTTP connections
+that are kept for 15 to 30 s (measured: 13 to 16 in a publisher). One leaked with each move is
+found by the shortest run: its two parts are four moves apart."""
 MEMORY_GROWTH_MAX: Final = 0.10
 MEMORY_GROWTH_BYTES_MAX: Final = 10 * 2**20
 """Memory is flat if its median grows by less than this share, or by less than these bytes."""

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from aiortc import RTCPeerConnection
 
 
 async def finish(task: asyncio.Task[None]) -> None:
@@ -20,3 +25,19 @@ async def finish(task: asyncio.Task[None]) -> None:
             cancelled = exc
     if cancelled is not None:
         raise cancelled
+
+
+def take_apart(peer: RTCPeerConnection) -> None:
+    """
+    Drop the bulk of what a closed peer holds: packets sent, rate estimators, SRTP and TLS state.
+
+    aiortc's objects refer to each other in circles, so only the garbage collector's rare full
+    pass frees them (0.4 MB a leg). What is left afterwards is small.
+    """
+    for transceiver in peer.getTransceivers():
+        sender: Any = transceiver.sender  # Any: private parts of aiortc 1.16
+        receiver: Any = transceiver.receiver
+        sender._RTCRtpSender__rtp_history.clear()
+        receiver._RTCRtpReceiver__remote_bitrate_estimator = None
+        dtls = receiver.transport
+        dtls._rx_srtp = dtls._tx_srtp = dtls._ssl = None

@@ -28,7 +28,7 @@ from aiortc.codecs import get_capabilities
 
 from ..errors import ContractBroken, MediaLost, ProviderError
 from . import report
-from .closing import finish
+from .closing import finish, take_apart
 from .feed import Feed
 from .frame import Codec, Kind
 from .liveness import Liveness
@@ -382,6 +382,7 @@ class Peer:
             _, late = await asyncio.wait(self._pc.connecting, timeout=0.2)
             for task in late:
                 task.cancel()
+        take_apart(self._pc)
         self._pc.changed.set()
         self._lose(MediaLost("closed by us", provider=self.provider, operation=self.operation))
 

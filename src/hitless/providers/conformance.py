@@ -102,8 +102,22 @@ async def check_provider(
         suite.note("C12", f"the suite did not end within {12 * LIMIT_S:g} s")
     finally:
         await source.aclose()
-        await provider.aclose()
+        because = await _closed(provider)
+    if because and not any(finding.rule == "C12" for finding in report.findings):
+        suite.note("C12", because)
     return report
+
+
+async def _closed(provider: Provider) -> str:
+    """Close a provider and return what is wrong with that."""
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            await provider.aclose()
+    except TimeoutError:
+        return f"aclose took more than {LIMIT_S:g} s"
+    except Exception as exc:
+        return f"aclose raised {type(exc).__name__}: {exc}"
+    return ""
 
 
 async def _test_picture() -> Feed:
@@ -218,9 +232,7 @@ class _Suite:
         joining = asyncio.ensure_future(_as_coroutine(self.provider.join_stream(self.stream)))
         await asyncio.sleep(0)
         self.note("C11", await _cancelled(joining))
-        await self.provider.aclose()
-        await self.provider.aclose()
-        self.note("C12")
+        self.note("C12", await _closed(self.provider) or await _closed(self.provider))
 
     async def _is_absent(self, stream: str) -> str:
         """Return what is wrong unless `stream` is, or soon is, not on air."""

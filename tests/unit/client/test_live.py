@@ -125,7 +125,7 @@ def test_a_viewer_waits_for_its_publisher_and_counts_no_attempt():
         services = hubs("agora", "zegocloud")
         feed = canned_feed()
         async with client(services) as here, client(services) as there:
-            joining = asyncio.ensure_future(there.join_stream("show")._begin())
+            joining = asyncio.ensure_future(there.join_stream("show", wait_s=10.0)._begin())
             await asyncio.sleep(5.0)
             async with here.start_stream("show", feed):
                 view = await joining
