@@ -50,8 +50,8 @@ from .monitor import watch
 from .telemetry import Record, log, write_log
 
 
-_ERRORS_MAX = 1000
-"""Errors kept for the exceptions of failed operations; each operation's end clears them."""
+_ERRORS_MAX = 100
+"""Errors kept of one session for the exception that ends it; the oldest go first."""
 
 
 _DRAIN_S = 0.01
@@ -114,7 +114,7 @@ class Driver:
         self._source, self._provider, self._tell, self._record = source, provider, tell, record
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[Event] = deque()
-        self._is_stepping = False
+        self._is_stepping = self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -122,7 +122,7 @@ class Driver:
         self._carriers: dict[str, Carrier] = {}
         self._carrying: dict[int, asyncio.Task[None]] = {}
         self.legs: dict[int, Leg] = {}
-        self._errors: dict[int, ProviderError] = {}
+        self._errors: dict[str, dict[int, ProviderError]] = {}
         self._asking: asyncio.Task[None] | None = None
         self._checking: dict[str, asyncio.Task[None]] = {}
         self._listeners: set[asyncio.Future[None]] = set()
@@ -130,7 +130,13 @@ class Driver:
     # --- For the rest of the client ---
 
     def post(self, event: Event) -> None:
-        """Report a fact. In the loop's thread; what it leads to has been ordered on return."""
+        """
+        Report a fact. In the loop's thread; what it leads to has been ordered on return.
+
+        After `aclose()` nothing is heard any more.
+        """
+        if self._is_closed:
+            return
         self._inbox.append(event)
         if self._is_stepping:
             return
@@ -169,10 +175,13 @@ class Driver:
 
     async def aclose(self) -> None:
         """End every task. Idempotent; completes under cancellation."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._carriers.clear()
+        for listener in self._listeners:
+            listener.cancel()
         for task in self._tasks - self._closing:
             task.cancel()
         await self._wait(self._tasks)
@@ -231,20 +240,26 @@ class Driver:
             case Started():
                 self._carriers[effect.session].started()
             case Ended():
-                errors = [
-                    self._errors.get(attempt.leg) or _error_of(attempt.provider, attempt.failure)
-                    for attempt in effect.attempts
-                    if attempt.failure is not None
-                ]
-                self._errors.clear()
-                self._carriers.pop(effect.session).ended(effect, errors)
+                self._end(effect)
             case _:
                 assert_never(effect)
 
+    def _end(self, effect: Ended) -> None:
+        known = self._errors.pop(effect.session, {})
+        errors = [
+            known.get(attempt.leg) or _error_of(attempt.provider, attempt.failure)
+            for attempt in effect.attempts
+            if attempt.failure is not None
+        ]
+        self._carriers.pop(effect.session).ended(effect, errors)
+
     def announce(self, news: Announce) -> None:
-        """Tell everybody: log, program, sessions."""
+        """Tell everybody: log, program, sessions. A program that fails at it is only logged."""
         write_log(news)
-        self._tell(news)
+        try:
+            self._tell(news)
+        except Exception:
+            log.exception("the program's `tell` failed", event_name=news.name)
         for carrier in tuple(self._carriers.values()):
             carrier.told(news)
 
@@ -313,8 +328,11 @@ class Driver:
             self.post(event)
 
     def _fail(self, order: OpenLeg, exc: Exception) -> None:
-        if isinstance(exc, ProviderError) and len(self._errors) < _ERRORS_MAX:
-            self._errors[order.leg] = exc
+        if isinstance(exc, ProviderError):
+            known = self._errors.setdefault(order.session, {})
+            known[order.leg] = exc
+            if len(known) > _ERRORS_MAX:
+                del known[next(iter(known))]
         failure = _failure_of(exc)
         self._report(LegFailed(session=order.session, leg=order.leg, failure=failure))
 

@@ -18,6 +18,9 @@ from ..media.liveness import Liveness
 from .base import Stats
 
 
+_FIRST_MEDIA_S = 3.0
+"""A leg proves its media within this time [s], like one of WHIP."""
+
 _FRAMES_MAX = 256
 """Frames a viewer may leave unread; then the oldest go."""
 
@@ -74,7 +77,7 @@ class Memory:
         """Publish; see `Provider`."""
         await self._admit("publish")
         leg = MemoryLeg(self.name, self.hub, stream, source)
-        self._legs.add(leg)
+        await self._proven(leg, "publish")
         return leg
 
     async def join_stream(self, stream: str) -> MemoryViewLeg:
@@ -84,17 +87,8 @@ class Memory:
         if publisher is None:
             raise NotOnAir(f"{self.name}: nobody publishes {stream}", retry_after_s=1.0)
         leg = MemoryViewLeg(self.name, self.hub, stream)
-        self._legs.add(leg)
         leg.request_keyframe()
-        try:
-            async with asyncio.timeout(3.0):
-                await leg.begun()
-        except TimeoutError:
-            await leg.aclose()
-            raise MediaLost("no media", provider=self.name, operation="view") from None
-        except asyncio.CancelledError:
-            await leg.aclose()
-            raise
+        await self._proven(leg, "view")
         return leg
 
     async def aclose(self) -> None:
@@ -103,6 +97,19 @@ class Memory:
         for leg in tuple(self._legs):
             await leg.aclose()
         self._legs.clear()
+
+    async def _proven(self, leg: MemoryLeg | MemoryViewLeg, operation: str) -> None:
+        """Wait for the first media of a leg, or close it again."""
+        self._legs.add(leg)
+        try:
+            async with asyncio.timeout(_FIRST_MEDIA_S):
+                await leg.begun()
+        except TimeoutError:
+            await leg.aclose()
+            raise MediaLost("no media", provider=self.name, operation=operation) from None
+        except BaseException:
+            await leg.aclose()
+            raise
 
     async def _admit(self, operation: str) -> None:
         if self._is_closed:
@@ -122,11 +129,25 @@ class _Losable:
         self.liveness = Liveness()
         self._hub, self._stream = hub, stream
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._count = dict.fromkeys(Kind, 0)
+
+    async def begun(self) -> None:
+        """Wait for the first media; raise what ended the leg before."""
+        await asyncio.wait({self._begun, self._lost}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._begun.done():
+            self._lost.result()
 
     async def lost(self) -> None:
         """Wait until the service ends the leg; see `Leg`."""
         await asyncio.shield(self._lost)
+
+    def heard(self, kind: Kind, now: float) -> None:
+        """Note media of a kind at a time [s]."""
+        self._count[kind] += 1
+        self.liveness.heard(kind, now)
+        if not self._begun.done():
+            self._begun.set_result(None)
 
     def lose(self, because: str) -> None:
         """End the leg from the service's side."""
@@ -166,8 +187,7 @@ class MemoryLeg(_Losable):
     def _send(self, frame: EncodedFrame) -> None:
         if not self._hub.is_up or self._hub.is_silent or self._lost.done():
             return
-        self._count[frame.kind] += 1
-        self.liveness.heard(frame.kind, asyncio.get_running_loop().time())
+        self.heard(frame.kind, asyncio.get_running_loop().time())
         self._hub.forward(self._stream, frame)
 
 
@@ -177,13 +197,8 @@ class MemoryViewLeg(_Losable):
     def __init__(self, provider: str, hub: MemoryHub, stream: str) -> None:
         super().__init__(provider, hub, stream)
         self._queue: asyncio.Queue[EncodedFrame | None] = asyncio.Queue()
-        self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._has_keyframe = False
         hub.viewers.setdefault(stream, set()).add(self)
-
-    async def begun(self) -> None:
-        """Wait for the first media."""
-        await asyncio.shield(self._begun)
 
     async def frames(self) -> AsyncIterator[EncodedFrame]:
         """Yield what arrives; see `ViewLeg`."""
@@ -203,14 +218,11 @@ class MemoryViewLeg(_Losable):
         if is_video and not self._has_keyframe:
             return
         now = asyncio.get_running_loop().time()
-        self._count[frame.kind] += 1
-        self.liveness.heard(frame.kind, now)
         if self._queue.qsize() >= _FRAMES_MAX:
             self._queue.get_nowait()
         offset = id(self) % 90_000
         self._queue.put_nowait(replace(frame, timestamp=frame.timestamp + offset, arrived_s=now))
-        if not self._begun.done():
-            self._begun.set_result(None)
+        self.heard(frame.kind, now)
 
     def stats(self) -> list[Stats]:
         """Return what was received."""

@@ -237,3 +237,52 @@ def test_a_start_cancelled_anywhere_leaves_nothing(turns):
         return left
 
     assert run(main()) == []
+
+
+def test_a_program_that_fails_when_it_is_told_does_not_stop_the_stream():
+    def tell(news):
+        raise RuntimeError("the program's own bug")
+
+    async def main():
+        services, feed = hubs("agora", "zegocloud"), canned_feed()
+        async with client(services, tell=tell) as live:
+            async with live.start_stream("show", feed) as stream:
+                services["agora"].kill()
+                await until(lambda: stream.provider == "zegocloud")
+                phase = stream.phase
+        await feed.aclose()
+        return phase
+
+    assert run(main()) is Phase.ON_AIR
+
+
+def test_each_stream_gets_its_own_errors():
+    async def main():
+        services = hubs("agora", "zegocloud")
+        services["agora"].refuses = Refused("no capacity", provider="agora")
+        feed = canned_feed()
+        async with client(services, policy=Policy(max_retries=1)) as live:
+            stream = await live.start_stream("one", feed)
+            services["zegocloud"].refuses = Refused("full", provider="zegocloud")
+            with pytest.raises(AllProvidersFailed) as caught:
+                await live.start_stream("two", feed)
+            await stream.aclose()
+        await feed.aclose()
+        return [exc.because for exc in caught.value.exceptions]
+
+    assert run(main()) == ["no capacity", "full"]
+
+
+def test_a_client_that_was_closed_hears_nothing_more():
+    async def main():
+        services, feed = hubs("agora"), canned_feed()
+        live = client(services)
+        stream = await live.start_stream("show", feed)
+        await live.aclose()
+        await live.aclose()
+        await stream.aclose()
+        live.record_streaming_error("late")
+        await feed.aclose()
+        return live.is_streaming, live.current_stream
+
+    assert run(main()) == (False, None)
