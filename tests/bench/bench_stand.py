@@ -272,7 +272,7 @@ async def control(url: str) -> dict[str, Any]:
         return state
 
 
-STAND = ["-m", "hitless.lab.stand", "--name", "bench"]
+STAND = ["-m", "hitless.lab.stand", "--name", "bench", "--quiet"]
 
 
 async def steady(seconds: float = 10.0, count: int = 100) -> dict[str, Any]:

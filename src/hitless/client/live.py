@@ -8,7 +8,9 @@ conformance suite runs on it like on any other.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +37,8 @@ Credentials = Callable[[str], Awaitable[Mapping[str, Any]]]
 """Called with a provider's name; returns what its adapter needs beyond the public config."""
 
 _STREAM_CHARS_MAX = 200
+_RETIRED_MAX = 4
+"""Adapters kept for their legs after the backend changed their config; the oldest is closed."""
 
 
 class LiveStreamingProvider:
@@ -47,7 +51,9 @@ class LiveStreamingProvider:
         backend: Lists providers and their health; see `hitless.Backend`.
         credentials: For providers that only the backend names: called with the name, returns
             keyword arguments for the adapter (a token, a certificate).
-        policy: The limits; see docs/reference/configuration.md.
+        policy: The limits; see docs/reference/configuration.md. What an adapter measures itself
+            (`silence_s`, `path_silence_s`, `one_kind_silence_s`, `first_media_s`, `self_view`) is
+            set on the adapter; those made from the backend's list get what the policy says.
         name: Its own name as a provider.
         record: File for a record of all events; `hitless replay` reruns it.
         seed: Decides the jitter; None: by chance.
@@ -71,7 +77,7 @@ class LiveStreamingProvider:
     ) -> None:
         self.name = name
         self.policy = policy or Policy()
-        self._adapters = _Adapters(providers, backend, credentials)
+        self._adapters = _Adapters(providers, backend, credentials, self.policy)
         self.manager = StreamingProviderManager(
             self._adapters,
             policy=self.policy,
@@ -290,8 +296,12 @@ class _Adapters:
         providers: Sequence[Provider] | Callable[[], Awaitable[Sequence[Any]]],
         backend: Backend | None,
         credentials: Credentials | None,
+        policy: Policy,
     ) -> None:
+        self._policy = policy
         self._made: dict[str, Provider] = {}
+        self._configs: dict[str, Mapping[str, Any]] = {}
+        self._retired: list[Provider] = []
         self._credentials = credentials
         self._backend = backend
         if callable(providers):
@@ -326,7 +336,7 @@ class _Adapters:
         return await self._source.check_health(name)
 
     async def aclose(self) -> None:
-        for provider in self._made.values():
+        for provider in (*self._made.values(), *self._retired):
             await provider.aclose()
         if self._backend is not None:
             await self._backend.aclose()
@@ -356,13 +366,27 @@ class _Adapters:
 
     async def _ensure(self, entry: Listed) -> None:
         """Make the adapter of a name that only the backend knows, from its public config."""
-        if entry.name in self._made:
+        before = self._configs.get(entry.name)
+        if before == entry.config or (before is None and entry.name in self._made):
             return
         options = dict(entry.config)
         adapter = options.pop("adapter", entry.name)
         if not isinstance(adapter, str):
             raise ConfigError(f"config.adapter = {adapter!r} is not a name")
         make = load(adapter)
+        options = {**_said(self._policy, make), **options}
         if self._credentials is not None:
             options.update(await self._credentials(entry.name))
-        self._made[entry.name] = make(entry.name, **options)
+        made = make(entry.name, **options)
+        if entry.name in self._made:  # its config changed; legs it carries go on
+            self._retired.append(self._made[entry.name])
+            if len(self._retired) > _RETIRED_MAX:
+                await self._retired.pop(0).aclose()
+        self._made[entry.name], self._configs[entry.name] = made, entry.config
+
+
+def _said(policy: Policy, make: Callable[..., Provider]) -> dict[str, Any]:
+    """Return what `policy` says differently from the defaults and an adapter takes."""
+    usual, accepted = Policy(), inspect.signature(make).parameters
+    names = (knob.name for knob in fields(Policy) if knob.name in accepted)
+    return {n: getattr(policy, n) for n in names if getattr(policy, n) != getattr(usual, n)}

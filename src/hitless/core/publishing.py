@@ -90,17 +90,17 @@ def failover(turn: Turn, s: Session, because: str) -> Session:
         dark_s = turn.now if s.dark_s is None else s.dark_s
         phase = Phase.RECOVERING if s.phase is Phase.ON_AIR else s.phase
         s = replace(s, phase=phase, dark_s=dark_s)
+    op = s.operation
+    if op is None or op.purpose is not Purpose.FAILOVER:
+        turn.say("failover.started", because, session=s, provider=s.provider)
     spare = _spare(turn, s, None)
     if spare is not None:
         return _go_on_air(turn, s, spare, Purpose.FAILOVER, because)
-    op = s.operation
     if op is None:
         op = Operation(purpose=Purpose.FAILOVER, because=because, begun_s=turn.now)
-        turn.say("failover.started", because, session=s, provider=s.provider)
         return _advance(turn, replace(s, operation=op))
     if op.purpose is Purpose.FAILOVER:
         return s
-    turn.say("failover.started", because, session=s, provider=s.provider)
     op = replace(op, purpose=Purpose.FAILOVER, because=because, target=None, retry_s=None)
     s = replace(s, operation=op)
     return s if op.leg is not None else _advance(turn, s)

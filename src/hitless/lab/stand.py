@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import gc
 import json
+import logging
 import os
 import random
 import socket
@@ -270,6 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address [default: %(default)s]")
     parser.add_argument("--port", type=int, default=0, help="port [default: any free one]")
     parser.add_argument("--token-env", metavar="NAME", help="variable with the publishers' token")
+    parser.add_argument("--quiet", action="store_true", help="log only what is wrong")
     parser.add_argument("--seed", type=int, help="seed of packet numbers and of the fault `loss`")
     return parser
 
@@ -317,7 +319,8 @@ async def serve(options: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run a stand-in; return the exit status: 0 ended as asked, 2 bad input."""
     options = _parser().parse_args(argv)
-    return run_process("hitless.lab.stand", lambda: serve(options))
+    level = logging.WARNING if options.quiet else logging.INFO
+    return run_process("hitless.lab.stand", lambda: serve(options), level=level)
 
 
 if __name__ == "__main__":

@@ -197,10 +197,15 @@ async def listening(app: web.Application, port: int) -> tuple[web.AppRunner, str
     return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 
-def run_process(name: str, main: Callable[[], Awaitable[None]]) -> int:
+def run_process(
+    name: str, main: Callable[[], Awaitable[None]], *, level: int = logging.INFO
+) -> int:
     """Run a process of the lab to its end; return its exit status, 2 for bad input."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+    )
 
     async def run() -> None:
         await main()

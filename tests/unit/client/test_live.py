@@ -20,6 +20,7 @@ from hitless import (
     Retry,
     StreamEnded,
 )
+from hitless.core.listing import Listed, ProviderList
 from hitless.core.state import Phase
 from hitless.providers.memory import MemoryHub
 
@@ -286,3 +287,33 @@ def test_a_client_that_was_closed_hears_nothing_more():
         return live.is_streaming, live.current_stream
 
     assert run(main()) == (False, None)
+
+
+def test_an_adapter_is_made_anew_when_the_backend_changes_its_config():
+    class Lists:
+        port = 1
+
+        async def list_providers(self):
+            config = {"adapter": "whip", "url": f"http://127.0.0.1:{self.port}/whip/{{stream}}"}
+            return ProviderList(providers=(Listed(name="agora", config=config),))
+
+        async def check_health(self, name):
+            return None
+
+        async def aclose(self):
+            pass
+
+    async def main():
+        backend = Lists()
+        live = LiveStreamingProvider(backend=backend, policy=Policy(silence_s=1.5))
+        await live.refresh_provider()
+        first = live._adapters.of("agora")
+        await live.refresh_provider()
+        same = live._adapters.of("agora")
+        backend.port = 2
+        await live.refresh_provider()
+        second = live._adapters.of("agora")
+        await live.aclose()
+        return first is same, first is second, first._silence_s
+
+    assert run(main()) == (True, False, 1.5)
