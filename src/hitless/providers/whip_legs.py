@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final
@@ -32,7 +33,7 @@ AUDIO_ONLY_S: Final = 1.0
 the publisher sends none."""
 
 
-class _Leg:
+class _Leg(ABC):
     """What both legs share: closing once, bounded, also under cancellation."""
 
     def __init__(self, provider: str, liveness: Liveness) -> None:
@@ -68,8 +69,8 @@ class _Leg:
             self._closing.add_done_callback(lambda _: self._when_closed())
         await finish(self._closing)
 
-    async def _close(self, wait: bool) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _close(self, wait: bool) -> None: ...
 
 
 class PublishingLeg(_Leg):
