@@ -129,14 +129,7 @@ def leg_failed(turn: Turn, s: Session, leg: Leg, event: LegFailed) -> Session:
     here = leg.id == s.on_air
     s = without(s, leg)
     if leg.live_s is None or here:
-        turn.say(
-            "leg.failed",
-            failure.because,
-            session=s,
-            provider=leg.provider,
-            leg=leg.id,
-            error=failure.error,
-        )
+        turn.say_failed(s, leg, failure)
     if leg.purpose is Purpose.TRIAL and not here:
         return trial.over(turn, s, leg, failure.because, failure)
     if leg.live_s is None:

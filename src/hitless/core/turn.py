@@ -79,6 +79,17 @@ class Turn:
             Announce(name=name, because=because, stream=stream, provider=provider, fields=fields)
         )
 
+    def say_failed(self, session: Session, leg: Leg, failure: Failure) -> None:
+        """Announce that a leg could not be opened, or is lost."""
+        self.say(
+            "leg.failed",
+            failure.because,
+            session=session,
+            provider=leg.provider,
+            leg=leg.id,
+            error=failure.error,
+        )
+
     def open(self, session: Session, provider: str, purpose: Purpose, because: str) -> Leg:
         """Order a leg and return it; the caller puts it into the session."""
         number = self.state.legs_made + 1

@@ -134,14 +134,7 @@ def leg_failed(turn: Turn, s: Session, leg: Leg, event: LegFailed) -> Session:
     if leg.live_s is None and failure.is_local and s.phase in (Phase.STARTING, Phase.WAITING):
         return end(turn, s, Outcome.LOCAL_FAULT, failure.because)
     if leg.live_s is None or here:
-        turn.say(
-            "leg.failed",
-            failure.because,
-            session=s,
-            provider=leg.provider,
-            leg=leg.id,
-            error=failure.error,
-        )
+        turn.say_failed(s, leg, failure)
     if leg.purpose is Purpose.TRIAL and not here:
         return trial.over(turn, s, leg, failure.because, failure)
     if leg.live_s is None:
