@@ -118,6 +118,21 @@ CATALOGUE: Final = {
             "Nobody can be reached: waiting for our own network",
             "no provider is blamed, no attempt counted",
         ),
+        _entry(
+            "control.connected", _D, "Connected to the control plane", "plans and placements flow"
+        ),
+        _entry(
+            "control.lost",
+            _W,
+            "Control plane lost: going on from the plan",
+            "streams go on; moves are found as without a server until it is back",
+        ),
+        _entry(
+            "control.unreachable",
+            _W,
+            "Control plane unreachable: starting without a plan",
+            "the last good list and configured credentials have to do",
+        ),
         _entry("network.back", _I, "Our own network is back", "somebody answered again"),
     )
 }

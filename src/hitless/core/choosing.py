@@ -36,7 +36,10 @@ def _candidates(turn: Turn, s: Session, op: Operation) -> tuple[str, ...]:
     if here is not None and here.carries:  # nothing is lost by staying: no doubtful provider
         return tuple(name for name in free if turn.trusts(name))
     suspects = {suspect.provider for suspect in s.suspects}
-    free = tuple(sorted(free, key=lambda name: name in suspects))
+    told = s.follower.provider if s.follower else None
+    free = tuple(
+        sorted(free, key=lambda name: (name in suspects, not turn.trusts(name), name != told))
+    )
     if free and s.phase is not Phase.OFF_AIR:
         return free
     # At last a new leg on the provider that is silent: its old one may be dead.

@@ -142,6 +142,56 @@ class SwitchRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementTold:
+    """
+    The control plane says where the stream is; only a greater epoch than the last is obeyed.
+
+    Attributes:
+        session: Whose.
+        epoch: Of the placement; it only grows.
+        provider: Who carries the stream from now on.
+        because: Why, in words.
+        is_own: Whether it is an accepted claim of this publisher itself.
+    """
+
+    session: str
+    epoch: int
+    provider: str
+    because: str
+    is_own: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegsReleased:
+    """The viewers have followed to the placement of `epoch`: the leg that was left may close."""
+
+    session: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RescueTold:
+    """
+    Some viewers cannot reach the provider on air.
+
+    A publisher opens one more leg on `provider` for them (None: it is no longer needed); a viewer
+    finds the stream there. The placement stays as it is.
+    """
+
+    session: str
+    provider: str | None
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOver:
+    """The control plane says that the publisher ended the stream."""
+
+    session: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFailed:
     """The publisher's own source or encoder failed."""
 
@@ -171,6 +221,10 @@ Event = (
     | LegSilent
     | LegHeard
     | SwitchRequested
+    | PlacementTold
+    | LegsReleased
+    | RescueTold
+    | StreamOver
     | SourceFailed
     | EndRequested
 )
@@ -207,6 +261,25 @@ class AskList:
 class CheckHealth:
     """Ask for the health of one provider."""
 
+    provider: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimPlacement:
+    """Tell the control plane that the stream moved to `provider`, based on the epoch `base`."""
+
+    session: str
+    base: int
+    provider: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmPlacement:
+    """Tell the control plane that media flows where the placement of `epoch` says."""
+
+    session: str
+    epoch: int
     provider: str
 
 
@@ -248,4 +321,14 @@ class Ended:
     attempts: tuple[Attempt, ...] = ()
 
 
-Effect = OpenLeg | CloseLeg | AskList | CheckHealth | Announce | Started | Ended
+Effect = (
+    OpenLeg
+    | CloseLeg
+    | AskList
+    | CheckHealth
+    | ClaimPlacement
+    | ConfirmPlacement
+    | Announce
+    | Started
+    | Ended
+)

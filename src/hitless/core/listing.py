@@ -48,6 +48,8 @@ class Answer(StrEnum):
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
     """The backend says `healthy: false`: an order."""
+    DISABLED = "disabled"
+    """The backend says that operators do not want it used: no failure, and the list decides."""
     UNANSWERED = "unanswered"
     """Timeout, refused connection, 5xx or bad JSON: a failed check."""
     WARNING = "warning"

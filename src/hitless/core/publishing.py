@@ -25,6 +25,9 @@ LIST_WAIT_S = 1.0
 ROUND_S_MIN = 0.1
 """Off air, the next round begins no sooner [s], whatever the retry delays say."""
 
+BESIDE = frozenset({Purpose.TRIAL, Purpose.RESCUE})
+"""Legs of these purposes carry media beside the one on air."""
+
 _ATTEMPTS_KEPT = 100
 
 
@@ -40,6 +43,10 @@ def listed(turn: Turn, s: Session) -> Session:
     if op is not None and op.list_until_s is not None:
         return _advance(turn, replace(s, operation=replace(op, list_until_s=None)))
     active = turn.active()
+    if op is None and s.pending is not None and s.follower is not None:
+        return _settled(turn, s)  # told of a provider that was not in the list yet
+    if s.follower is not None:
+        return s  # the control plane decides
     if op is None and s.phase is Phase.ON_AIR and active and s.provider not in active:
         # Not only when it was disabled just now: the move may have found nobody then.
         return migrate(turn, s, None, f"{s.provider} is disabled in the list")
@@ -58,6 +65,8 @@ def changed(turn: Turn, s: Session, change: Change) -> Session:
         because = "every provider is disabled in the list; a stream on air is not ended for that"
         turn.say("stream.stays", because, session=s, provider=here)
         return s
+    if s.follower is not None:
+        return s  # the control plane decides
     if here in change.disabled:
         because = f"{here} was disabled in the list"
         return s if s.operation is None else replace(s, pending=(None, because))
@@ -73,6 +82,9 @@ def migrate(turn: Turn, s: Session, target: str | None, because: str) -> Session
         return replace(s, pending=(target, because))
     if target == here.provider:
         return s
+    if target is not None and s.follower is not None and target not in turn.active():
+        turn.effects.append(AskList())  # the control plane knows of one that we do not
+        return replace(s, pending=(target, because))
     spare = _spare(turn, s, target)
     if spare is not None:
         return _go_on_air(turn, s, spare, Purpose.MIGRATION, because)
@@ -114,9 +126,10 @@ def opened(turn: Turn, s: Session, leg: Leg) -> Session:
     s = with_leg(s, leg)
     turn.say("leg.opened", "first media is proven", session=s, provider=leg.provider, leg=leg.id)
     op, here = s.operation, s.leg(s.on_air)
-    if leg.purpose is Purpose.TRIAL and here is not None and here.carries:
+    is_beside = leg.purpose in BESIDE
+    if is_beside and here is not None and here.carries:
         return s
-    if leg.purpose is Purpose.TRIAL and op is not None:  # the first to carry media wins
+    if is_beside and op is not None:  # the first to carry media wins
         return _go_on_air(turn, s, leg, op.purpose, op.because)
     if op is None or op.leg != leg.id:
         return turn.close(s, leg, "it is no longer needed")
@@ -132,6 +145,8 @@ def leg_failed(turn: Turn, s: Session, leg: Leg, event: LegFailed) -> Session:
         turn.say_failed(s, leg, failure)
     if leg.purpose is Purpose.TRIAL and not here:
         return trial.over(turn, s, leg, failure.because, failure)
+    if leg.purpose is Purpose.RESCUE and not here:
+        return s
     if leg.live_s is None:
         return _attempt_failed(turn, s, leg, failure)
     if failure.answered:
@@ -153,7 +168,8 @@ def silent(turn: Turn, s: Session, leg: Leg, event: LegSilent) -> Session:
         return failover(turn, s, event.because)
     if leg.purpose is Purpose.TRIAL:
         return trial.over(turn, turn.close(s, leg, event.because), leg, event.because)
-    return turn.close(s, leg, event.because) if leg.close_s is not None else s
+    is_needless = leg.close_s is not None or leg.purpose is Purpose.RESCUE
+    return turn.close(s, leg, event.because) if is_needless else s
 
 
 def heard(turn: Turn, s: Session, leg: Leg) -> Session:
@@ -377,7 +393,7 @@ def _let_go(turn: Turn, s: Session, leg: Leg, before: Leg | None) -> Session:
             continue
         if before is not None and old.id == before.id and old.carries:
             s = with_leg(s, replace(old, close_s=turn.now + turn.policy.overlap))
-        elif old.close_s is None:
+        elif old.close_s is None and old.purpose is not Purpose.RESCUE:
             s = turn.close(s, old, f"replaced by {leg.provider}")
     return s
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from .agreement import Follower
 from .attempts import Attempt
 from .events import Role
 from .health import Standing
@@ -52,6 +53,8 @@ class Purpose(StrEnum):
     MIGRATION = "migration"
     TRIAL = "trial"
     """A recovered provider proves itself beside the leg on air (`return_policy = return`)."""
+    RESCUE = "rescue"
+    """Viewers that cannot reach the provider on air are served over one more leg."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +181,8 @@ class Session:
         trial_s: When a recovered provider may be tried next [s].
         is_chosen: Somebody asked for the provider on air by name or by a switch: no return.
         pending: A move asked for while another was under way: target and reason.
+        follower: What the control plane agreed to; None: there is none, or it has not said yet.
+        said: The provider on air that the control plane was last told; None: nothing yet.
         asks: The search, one entry a provider (viewers).
         search_s: When the search began [s]; None: no search (viewers).
         wanted: The search is for these providers only; None: for all (viewers).
@@ -200,6 +205,8 @@ class Session:
     trial_s: float = 0.0
     is_chosen: bool = False
     pending: tuple[str | None, str] | None = None
+    follower: Follower | None = None
+    said: str | None = None
     asks: Mapping[str, Ask] = field(default_factory=dict)
     search_s: float | None = None
     wanted: frozenset[str] | None = None

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol, assert_never
 
-from . import placement, publishing, viewing
+from . import obeying, placement, publishing, viewing
 from .attempts import Failure
 from .events import (
     AskList,
@@ -30,11 +30,15 @@ from .events import (
     LegHeard,
     LegOpened,
     LegSilent,
+    LegsReleased,
     ListUnavailable,
     Outcome,
+    PlacementTold,
     ProvidersListed,
+    RescueTold,
     Role,
     SourceFailed,
+    StreamOver,
     StreamRequested,
     SuccessRecorded,
     SwitchRequested,
@@ -55,6 +59,7 @@ def step(
     _leave_the_banned(turn)
     _each(turn, lambda s: _role(s).tick(turn, s))
     _leave_the_banned(turn)  # what was due may have opened a circuit too
+    _each(turn, lambda s: obeying.answer(turn, s))
     _monitor(turn, state)
     return turn.done()
 
@@ -132,6 +137,8 @@ def _hear(turn: Turn, event: Event) -> None:  # noqa: C901 -- a flat dispatch, o
             _switch(turn, event)
         case LegOpened() | LegFailed() | LegAbsent() | LegSilent() | LegHeard():
             _leg_event(turn, event)
+        case PlacementTold() | LegsReleased() | RescueTold() | StreamOver():
+            _control_event(turn, event)
         case SourceFailed():
             _end(turn, event.session, Outcome.LOCAL_FAULT, event.because)
         case EndRequested():
@@ -161,6 +168,25 @@ def _leg_event(
             _put(turn, role.heard(turn, s, leg))
         case LegOpened() | LegAbsent() | LegSilent() | LegHeard():
             pass  # said twice, or out of order
+        case _:
+            assert_never(event)
+
+
+def _control_event(
+    turn: Turn, event: PlacementTold | LegsReleased | RescueTold | StreamOver
+) -> None:
+    s = turn.state.sessions.get(event.session)
+    if s is None:
+        return  # it ended meanwhile
+    match event:
+        case PlacementTold():
+            _put(turn, obeying.told(turn, s, event))
+        case LegsReleased():
+            _put(turn, obeying.released(turn, s, event))
+        case RescueTold():
+            _put(turn, obeying.rescue(turn, s, event))
+        case StreamOver():
+            _put(turn, obeying.over(turn, s, event))
         case _:
             assert_never(event)
 
@@ -245,6 +271,9 @@ def _health_checked(turn: Turn, event: HealthChecked) -> None:
             turn.standing[name] = replace(standing, is_healthy=False, has_failed_media=False)
             _say_failed_check(turn, event)
             turn.count(name, event.because)
+        case Answer.DISABLED:
+            turn.standing[name] = replace(standing, is_healthy=False)
+            _say_disabled(turn, event)
         case Answer.UNANSWERED if flows and p.media_beats_health:
             turn.standing[name] = standing
             turn.say("health.ignored", event.because, provider=name)
@@ -260,6 +289,12 @@ def _health_checked(turn: Turn, event: HealthChecked) -> None:
             turn.say("health.warned", event.because, provider=name)
         case _:
             assert_never(event.answer)
+
+
+def _say_disabled(turn: Turn, event: HealthChecked) -> None:
+    """Only a list that says otherwise makes it worth a word."""
+    if turn.state.listed is not None and event.provider in placement.order(turn.state.listed):
+        turn.say("health.warned", event.because, provider=event.provider)
 
 
 def _say_failed_check(turn: Turn, event: HealthChecked) -> None:

@@ -59,8 +59,8 @@ def listed(turn: Turn, s: Session) -> Session:
 
 def changed(turn: Turn, s: Session, change: Change) -> Session:
     """The backend's list changed: the publisher will move, so look where it will be."""
-    if s.phase is not Phase.ON_AIR:
-        return s
+    if s.phase is not Phase.ON_AIR or s.follower is not None:
+        return s  # with a control plane, it decides
     here = s.provider
     if not turn.active():
         because = "every provider is disabled in the list; a stream on air is not ended for that"
@@ -85,6 +85,18 @@ def migrate(turn: Turn, s: Session, target: str | None, because: str) -> Session
     s = _stop_asking(turn, s, because)
     op = Operation(purpose=Purpose.MIGRATION, because=because, begun_s=turn.now, target=target)
     return search(turn, replace(s, operation=op, search_s=turn.now, asks={}, wanted=wanted))
+
+
+def hasten(turn: Turn, s: Session, provider: str) -> Session:
+    """Somebody knows where the stream is, or will be in a moment: ask there now."""
+    if s.phase is Phase.ON_AIR:
+        return migrate(turn, s, provider, f"the stream can be had from {provider}")
+    ask = s.asks.get(provider)
+    if ask is not None and ask.leg is None:
+        s = _with_ask(s, provider, replace(ask, next_s=turn.now))
+    if s.search_s is not None and s.phase is not Phase.STARTING:
+        s = replace(s, search_s=turn.now)  # often again, as at the beginning
+    return search(turn, s)
 
 
 def failover(turn: Turn, s: Session, because: str) -> Session:
@@ -273,6 +285,8 @@ def _staggered(turn: Turn, s: Session, busy: set[str]) -> list[tuple[float, str]
     times: list[tuple[float, str]] = []
     turn_s = turn.now if s.search_s is None else s.search_s
     unspent = [n for n in turn.active() if n not in s.asks or not s.asks[n].is_spent]
+    told = s.follower.provider if s.follower else None
+    unspent.sort(key=lambda name: name != told)
     for name in [n for n in unspent if turn.trusts(n)] or unspent:
         ask = s.asks.get(name) or Ask(next_s=turn_s)
         away_s = turn.standing[name].not_before_s
