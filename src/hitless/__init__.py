@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client.backend import Backend
+    from .client.control import ControlPlane
     from .client.live import LiveStreamingProvider
     from .client.manager import ProviderStatus, StreamingProviderManager
     from .client.session import News
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "client.backend": ("Backend",),
+    "client.control": ("ControlPlane",),
     "client.live": ("LiveStreamingProvider",),
     "client.manager": ("ProviderStatus", "StreamingProviderManager"),
     "client.session": ("News",),
@@ -79,6 +81,7 @@ __all__ = [
     "Codec",
     "ConfigError",
     "ContractBroken",
+    "ControlPlane",
     "CredentialsRejected",
     "HitlessError",
     "Kind",

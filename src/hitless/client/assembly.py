@@ -21,6 +21,7 @@ from .secret import Secret, is_secret_name, parse_headers
 if TYPE_CHECKING:
     from ..providers.base import Provider
     from .backend import Backend
+    from .control import ControlPlane
 
 
 _POLICY_NAMES = frozenset(knob.name for knob in fields(Policy))
@@ -88,15 +89,27 @@ def make_provider(table: ProviderTable, config: Config, environ: Mapping[str, st
         raise ConfigError(f"provider {table.name}: {exc}") from exc
 
 
-def make_backend(table: BackendTable, config: Config, environ: Mapping[str, str]) -> Backend:
+def make_backend(
+    table: BackendTable, config: Config, environ: Mapping[str, str]
+) -> Backend | ControlPlane:
     """
-    Return the configured backend. Its headers are read anew for each request: secrets rotate.
+    Return the configured backend, with a key of its own a Hitless server.
+
+    Headers are read anew for each request: secrets rotate.
 
     Raises:
         ConfigError: The URL cannot be used, or the headers are not set or not headers.
     """
     from .backend import Backend  # here: an HTTP client costs a tenth of a second
+    from .control import ControlPlane
 
+    if table.key is not None:
+        return ControlPlane(
+            table.url,
+            key=table.key.read(environ),
+            timeout_s=config.policy.health_timeout_s,
+            allow_http=table.allow_http,
+        )
     secret = table.headers
     headers: Callable[[], Awaitable[Mapping[str, str]]] | None = None
     if secret is not None:

@@ -11,16 +11,16 @@ say where they are kept, and they are read when a provider is made (`client/asse
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from ..core.evidence import Rules
 from ..core.policy import Policy
 from ..errors import ConfigError
 from .keys import (
-    BACKEND_KEYS,
-    POLICY_KEYS,
+    PLAIN_KEYS,
     PROVIDER_KEYS,
     Given,
     Key,
@@ -31,6 +31,8 @@ from .keys import (
 from .secret import Secret
 from .sources import find, from_environment, from_file, from_flags
 
+
+T = TypeVar("T")
 
 _OF_PROVIDER: Final = {key.name.rpartition(".")[2]: key for key in PROVIDER_KEYS}
 
@@ -60,6 +62,20 @@ class BackendTable:
     url: str
     headers: Secret | None = None
     allow_http: bool = False
+    key: Secret | None = None
+    """Client key of a Hitless server; None: it is any backend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTable:
+    """The `[server]` table: what `hitless serve` runs with."""
+
+    listen: str
+    database: Secret | None
+    name: str | None
+    open_list: bool
+    allow_private: str
+    report_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +104,8 @@ class Config:
     Attributes:
         policy: All that decisions depend on.
         backend: A backend that lists providers; None: the tables below are the list.
+        server: What `hitless serve` runs with.
+        rules: How it judges providers.
         providers: By priority, lowest number first, ties in the order of the file.
         settings: Each key with its value and where that comes from, in the order of the docs.
         path: The file that was read; None: there was none.
@@ -95,6 +113,8 @@ class Config:
 
     policy: Policy = field(default_factory=Policy)
     backend: BackendTable | None = None
+    server: ServerTable
+    rules: Rules = field(default_factory=Rules)
     providers: tuple[ProviderTable, ...] = ()
     settings: tuple[Setting, ...] = ()
     path: Path | None = None
@@ -125,15 +145,17 @@ def load(
     given, names = from_file(path) if path else ({}, [])
     given |= from_environment(environ, names, given)
     given |= from_flags(flags or {}, names)
-    rows = [_setting(key, key.name, given.get(key.name)) for key in (*POLICY_KEYS, *BACKEND_KEYS)]
+    rows = [_setting(key, key.name, given.get(key.name)) for key in PLAIN_KEYS]
     providers = []
     for place, name in enumerate(names, start=1):
         own = _provider_settings(name, place, given)
         providers.append(_provider(name, own))
         rows += own
     return Config(
-        policy=_policy(rows),
+        policy=_built(rows, "policy", Policy),
         backend=_backend(rows),
+        server=_server(rows),
+        rules=_built(rows, "judging", Rules),
         providers=tuple(sorted(providers, key=lambda table: table.priority)),
         settings=tuple(rows),
         path=path,
@@ -173,17 +195,21 @@ def _provider(name: str, rows: list[Setting]) -> ProviderTable:
     return ProviderTable(name=name, adapter=adapter, priority=priority, options=values)
 
 
-def _policy(settings: list[Setting]) -> Policy:
-    values = {
-        row.name.removeprefix("policy."): row.value
-        for row in settings
-        if row.name.startswith("policy.")
-    }
+def _built(settings: list[Setting], section: str, kind: Callable[..., T]) -> T:
+    """Return a section as the value that checks what its keys cannot check alone."""
+    rows = [row for row in settings if row.name.startswith(f"{section}.")]
+    values = {row.name.removeprefix(f"{section}."): row.value for row in rows}
     try:
-        return Policy(**values)
+        return kind(**values)
     except ConfigError as exc:  # two values that are possible alone and not together
-        origins = {row.origin for row in settings if row.name.startswith("policy.")}
-        raise ConfigError(f"{' and '.join(sorted(origins - {'default'}))}: policy: {exc}") from exc
+        origins = " and ".join(sorted({row.origin for row in rows} - {"default"}))
+        raise ConfigError(f"{origins}: {section}: {exc}") from exc
+
+
+def _server(settings: list[Setting]) -> ServerTable:
+    values = {row.name.removeprefix("server."): row.value for row in settings
+              if row.name.startswith("server.")}  # fmt: skip
+    return ServerTable(**values)
 
 
 def _backend(settings: list[Setting]) -> BackendTable | None:
@@ -199,4 +225,5 @@ def _backend(settings: list[Setting]) -> BackendTable | None:
         url=url.value,
         headers=rows["backend.headers"].value,
         allow_http=rows["backend.allow_http"].value,
+        key=rows["backend.key"].value,
     )

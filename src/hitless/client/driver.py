@@ -18,7 +18,9 @@ from ..core.events import (
     Announce,
     AskList,
     CheckHealth,
+    ClaimPlacement,
     CloseLeg,
+    ConfirmPlacement,
     Effect,
     Ended,
     Event,
@@ -30,6 +32,7 @@ from ..core.events import (
     OpenLeg,
     ProvidersListed,
     Started,
+    StreamRequested,
     Ticked,
 )
 from ..core.listing import Answer, Check
@@ -46,6 +49,7 @@ from ..errors import (
 )
 from ..providers.base import Leg, Provider
 from .backend import BackendUnavailable, ProviderSource
+from .control import ControlPlane
 from .monitor import watch
 from .telemetry import Record, log, write_log
 
@@ -97,6 +101,7 @@ class Driver:
         seed: Decides the jitter.
         tell: Called with every event people are told of, after it was logged.
         record: Where events are recorded; None: nowhere.
+        control: Hears our claims and tells of placements; None: there is no control plane.
     """
 
     def __init__(
@@ -108,10 +113,19 @@ class Driver:
         seed: int,
         tell: Callable[[Announce], None],
         record: Record | None = None,
+        control: ControlPlane | None = None,
     ) -> None:
         self.policy = policy
         self.state = State(seed=seed)
         self._source, self._provider, self._tell, self._record = source, provider, tell, record
+        self._control = control
+        if control is not None:
+            control.attach(
+                post=self.post,
+                tell=self.announce,
+                look=self.session,
+                media_age_s=self.media_age_s,
+            )
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[Event] = deque()
         self._is_stepping = self._is_closed = False
@@ -151,6 +165,24 @@ class Driver:
     def adopt(self, session: str, carrier: Carrier) -> None:
         """Name who carries a session's legs; before its `StreamRequested` is posted."""
         self._carriers[session] = carrier
+
+    def disown(self, session: str) -> None:
+        """Forget who would have carried a session that was never begun. Idempotent."""
+        self._carriers.pop(session, None)
+
+    async def begin(self, request: StreamRequested) -> None:
+        """
+        Begin a session: where there is a control plane, with a plan of it.
+
+        Raises:
+            ConfigError, Refused: The control plane says no; nothing was begun.
+        """
+        plan = None
+        if self._control is not None:
+            plan = await self._control.begin(request.session, request.stream, request.role)
+        self.post(request)
+        if plan is not None and self._control is not None:
+            self._control.place(request.session, plan)
 
     def session(self, id: str) -> Session | None:
         """Return a session's state, or None once it is over."""
@@ -235,6 +267,8 @@ class Driver:
                 self._ask_list()
             case CheckHealth():
                 self._check_health(effect.provider)
+            case ClaimPlacement() | ConfirmPlacement():
+                self._answer_control(effect)
             case Announce():
                 self.announce(effect)
             case Started():
@@ -244,6 +278,14 @@ class Driver:
             case _:
                 assert_never(effect)
 
+    def _answer_control(self, effect: ClaimPlacement | ConfirmPlacement) -> None:
+        assert self._control is not None  # who else told us a placement?
+        match effect:
+            case ClaimPlacement():
+                self._control.claim(effect.session, effect.base, effect.provider, effect.because)
+            case ConfirmPlacement():
+                self._control.confirm(effect.session, effect.epoch, effect.provider)
+
     def _end(self, effect: Ended) -> None:
         known = self._errors.pop(effect.session, {})
         errors = [
@@ -251,11 +293,15 @@ class Driver:
             for attempt in effect.attempts
             if attempt.failure is not None
         ]
+        if self._control is not None:
+            self._control.finish(effect.session, effect.because)
         self._carriers.pop(effect.session).ended(effect, errors)
 
     def announce(self, news: Announce) -> None:
         """Tell everybody: log, program, sessions. A program that fails at it is only logged."""
         write_log(news)
+        if self._control is not None:
+            self._control.told(news)
         try:
             self._tell(news)
         except Exception:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from ..core.evidence import Rules
 from ..core.policy import Policy, check
 from ..errors import ConfigError
 
@@ -68,12 +69,14 @@ class Given:
     """Whether it still has to be read as what it means: variables and flags are text."""
 
 
-def _policy_keys() -> Iterable[Key]:
-    hints = typing.get_type_hints(Policy)
-    for knob in fields(Policy):
-        meant = [kind for kind in _members(hints[knob.name]) if kind is not types.NoneType]
+def _keys_of(section: str, kind: type[Policy] | type[Rules]) -> Iterable[Key]:
+    hints = typing.get_type_hints(kind)
+    for knob in fields(kind):
+        if not knob.metadata:
+            continue  # a ladder of numbers: in code only
+        meant = [one for one in _members(hints[knob.name]) if one is not types.NoneType]
         yield Key(
-            name=f"policy.{knob.name}",
+            name=f"{section}.{knob.name}",
             type=meant[0],
             default=knob.default,
             unit=knob.metadata["unit"],
@@ -87,7 +90,8 @@ def _members(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
-POLICY_KEYS: Final = tuple(_policy_keys())
+POLICY_KEYS: Final = tuple(_keys_of("policy", Policy))
+JUDGING_KEYS: Final = tuple(_keys_of("judging", Rules))
 
 BACKEND_KEYS: Final = (
     Key(
@@ -107,7 +111,53 @@ BACKEND_KEYS: Final = (
         default=False,
         says="whether headers may go in clear to another machine",
     ),
+    Key(
+        name="backend.key",
+        type=str,
+        says="client key of a Hitless server: streams get plans from it, and follow its word",
+        is_secret=True,
+    ),
 )
+
+SERVER_KEYS: Final = (
+    Key(
+        name="server.listen",
+        type=str,
+        default="127.0.0.1:8080",
+        says="where `hitless serve` listens, HOST:PORT",
+    ),
+    Key(
+        name="server.database",
+        type=str,
+        says="a file for SQLite, or postgresql://...; else $HITLESS_DATABASE_URL, else hitless.db",
+        is_secret=True,
+    ),
+    Key(name="server.name", type=str, says="name of this node; else the machine's"),
+    Key(
+        name="server.open_list",
+        type=bool,
+        default=False,
+        says="whether the list of providers is given without a key",
+    ),
+    Key(
+        name="server.allow_private",
+        type=str,
+        default="",
+        says="networks besides the public ones that probes may go to, `10.0.0.0/8, ::1/128`",
+    ),
+    Key(
+        name="server.report_s",
+        type=float,
+        default=10.0,
+        unit="s",
+        low=0.5,
+        high=300,
+        says="how often clients report",
+    ),
+)
+
+PLAIN_KEYS: Final = (*POLICY_KEYS, *BACKEND_KEYS, *SERVER_KEYS, *JUDGING_KEYS)
+"""Every key that is no provider's."""
 
 PROVIDER_KEYS: Final = (
     Key(name="provider.NAME.name", type=str, says="yours: lower-case letters, digits, - and _"),
@@ -122,7 +172,7 @@ PROVIDER_KEYS: Final = (
 )
 """What every provider has; all other keys of its table belong to its adapter."""
 
-LATER: Final = ("mode", "share", "server", "policy.standby")
+LATER: Final = ("mode", "share", "policy.standby")
 """Keys of the design that nothing obeys yet: accepting them would be a lie."""
 
 

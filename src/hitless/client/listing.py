@@ -52,6 +52,8 @@ def read_health(data: Any) -> tuple[Answer, str]:
     word = status if isinstance(status, str) and _WORD.fullmatch(status) else None
     if healthy:
         return Answer.HEALTHY, word or "healthy"
+    if word == "disabled":
+        return Answer.DISABLED, "disabled by its operators; the list decides"
     return Answer.UNHEALTHY, f"unhealthy: {word}" if word else "unhealthy"
 
 

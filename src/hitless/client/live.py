@@ -26,6 +26,7 @@ from ..media.source import Quality, Source, open_feed
 from ..providers import load
 from ..providers.base import Provider
 from .backend import Backend, CallableList, ProviderSource, StaticList
+from .control import ControlPlane
 from .manager import ProviderStatus, StreamingProviderManager
 from .session import LiveSession, Opening
 from .stream import LiveStream
@@ -48,7 +49,9 @@ class LiveStreamingProvider:
     Args:
         providers: Adapters in order of priority, or an async callable that returns them (or
             names of them) afresh. With a `backend`, the adapters for the names it lists.
-        backend: Lists providers and their health; see `hitless.Backend`.
+        backend: Lists providers and their health: any server of the two endpoints
+            (`hitless.Backend`), or a Hitless server (`hitless.ControlPlane`), which also gives
+            credentials and tells publisher and viewers where the stream goes.
         credentials: For providers that only the backend names: called with the name, returns
             keyword arguments for the adapter (a token, a certificate).
         policy: The limits; see docs/reference/configuration.md. What an adapter measures itself
@@ -67,7 +70,7 @@ class LiveStreamingProvider:
         self,
         providers: Sequence[Provider] | Callable[[], Awaitable[Sequence[Any]]] = (),
         *,
-        backend: Backend | None = None,
+        backend: Backend | ControlPlane | None = None,
         credentials: Credentials | None = None,
         policy: Policy | None = None,
         name: str = "hitless",
@@ -85,6 +88,7 @@ class LiveStreamingProvider:
             seed=seed,
             record=Record(Path(record), self.policy, seed) if record else None,
             tell=tell,
+            control=backend if isinstance(backend, ControlPlane) else None,
         )
         self._sessions: list[LiveSession] = []
 
@@ -294,7 +298,7 @@ class _Adapters:
     def __init__(
         self,
         providers: Sequence[Provider] | Callable[[], Awaitable[Sequence[Any]]],
-        backend: Backend | None,
+        backend: Backend | ControlPlane | None,
         credentials: Credentials | None,
         policy: Policy,
     ) -> None:
@@ -375,6 +379,9 @@ class _Adapters:
             raise ConfigError(f"config.adapter = {adapter!r} is not a name")
         make = load(adapter)
         options = {**_said(self._policy, make), **options}
+        control = self._backend if isinstance(self._backend, ControlPlane) else None
+        if control is not None and "credentials" in inspect.signature(make).parameters:
+            options["credentials"] = control.credential
         if self._credentials is not None:
             options.update(await self._credentials(entry.name))
         made = make(entry.name, **options)

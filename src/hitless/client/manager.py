@@ -39,6 +39,7 @@ from ..media.feed import Feed
 from ..media.liveness import Liveness
 from ..providers.base import Leg, Provider, Stats, ViewLeg
 from .backend import ProviderSource
+from .control import ControlPlane
 from .driver import Driver
 from .telemetry import Record
 
@@ -107,6 +108,7 @@ class StreamingProviderManager:
         seed: Decides the jitter; None: by chance.
         record: Where events are recorded.
         tell: Called with each event.
+        control: The control plane that agrees placements; None: there is none.
     """
 
     def __init__(
@@ -119,8 +121,10 @@ class StreamingProviderManager:
         seed: int | None = None,
         record: Record | None = None,
         tell: Callable[[Announce], None] = lambda news: None,
+        control: ControlPlane | None = None,
     ) -> None:
         self.policy = policy or Policy()
+        self._control = control
         self._source = _Choosing(source)
         self._provider: Callable[[str], Provider] = provider or _Hand
         self._on_change = on_change
@@ -139,6 +143,7 @@ class StreamingProviderManager:
                 seed=self._seed,
                 tell=self._tell,
                 record=self._record,
+                control=self._control,
             )
         return self._driver
 

@@ -162,7 +162,8 @@ class LiveSession:
         """Leave or end the stream. Idempotent; completes under cancellation."""
         if not self._over.done():
             self._driver.post(EndRequested(session=self._id, because="asked by the caller"))
-        if not self._over.done():  # the client was closed before
+        if not self._over.done():  # the client was closed before, or it was never begun
+            self._driver.disown(self._id)
             self._finish(None)
         await asyncio.shield(self._driver.closed(self._id))
 
@@ -171,12 +172,11 @@ class LiveSession:
     async def begin(self) -> None:
         """Start, and return once it is on air. Raises what `start_stream` and `join_stream` do."""
         self._driver.adopt(self._id, self)  # type: ignore[arg-type]  # subclasses are carriers
-        self._driver.post(
-            StreamRequested(
-                session=self._id, stream=self.stream, role=self.role, wait_s=self._wait_s
-            )
+        request = StreamRequested(
+            session=self._id, stream=self.stream, role=self.role, wait_s=self._wait_s
         )
         try:
+            await self._driver.begin(request)
             await self._started
         except BaseException:
             await self.aclose()

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigError
-from .keys import BACKEND_KEYS, LATER, POLICY_KEYS, Given, nearest
+from .keys import LATER, PLAIN_KEYS, Given, nearest
 from .secret import Secret, is_secret_name, secret_inside
 
 
 FILE_NAME: Final = "hitless.toml"
 
 _FILE_BYTES_MAX: Final = 1_048_576
-_SECTIONS: Final = ("policy", "backend", "provider")
-_KNOWN: Final = {key.name: key for key in (*POLICY_KEYS, *BACKEND_KEYS)}
+_SECTIONS: Final = ("policy", "backend", "provider", "server", "judging")
+_KNOWN: Final = {key.name: key for key in PLAIN_KEYS}
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _NAME_RULE: Final = "give up to 63 lower-case letters, digits, - and _, no - or _ first"
 
@@ -142,7 +142,7 @@ def from_environment(
         variable
         for variable in sorted(environ)
         if variable not in borrowed
-        and (re.match(r"HITLESS_(POLICY|BACKEND|PROVIDER)_|HITLESS_\w*?__", variable)
+        and (re.match(rf"HITLESS_({'|'.join(_SECTIONS).upper()})_|HITLESS_\w*?__", variable)
              or variable in ("HITLESS_MODE", "HITLESS_SHARE"))
     ]  # fmt: skip
     given = {}

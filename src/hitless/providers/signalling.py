@@ -8,9 +8,10 @@ rather than by the code (RFC 9725 section 4.5). The only retry loop is the calle
 from __future__ import annotations
 
 import asyncio
+import copy
 import errno
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,11 +31,9 @@ from ..errors import (
 )
 from ..media.closing import finish
 from ..media.peer import IceServer, is_loopback
+from .credential import Credential, Token
 from .headers import ice_servers_of, retry_after_s
 
-
-Token = str | Callable[[], Awaitable[str]]
-"""A Bearer token, or what fetches one: it is called again after a rejection."""
 
 SDP: Final = "application/sdp"
 BODY_MAX: Final = 256 * 1024
@@ -82,44 +81,51 @@ class Answer:
     token: str | None
 
 
-class Credential:
-    """A Bearer token that is renewed once when it is rejected."""
+class _Connections:
+    """The HTTP session of one provider and the requests under way, shared by all credentials."""
 
-    def __init__(self, token: Token | None) -> None:
-        self._token = token
-        self._current: str | None = None
-        self._lock = asyncio.Lock()
-        self._doubted: set[str] = set()
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self._http: aiohttp.ClientSession | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing: asyncio.Task[None] | None = None
+        self.is_closed = False
 
-    async def value(self) -> str | None:
-        """
-        Return the token to send; None: send none.
+    def http(self) -> aiohttp.ClientSession:
+        if self._http is None or self._http.closed:
+            self._http = aiohttp.ClientSession(
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),
+                headers={"Accept": f"{SDP}, text/plain;q=0.1", "User-Agent": "hitless"},
+            )
+        return self._http
 
-        Raises:
-            Exception: Whatever the caller's own function raises.
-        """
-        if self._token is None or isinstance(self._token, str):
-            return self._token
-        async with self._lock:
-            if self._current is None:
-                self._current = await self._token()
-            return self._current
+    def own(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work, name=f"{self._provider} signalling")
+        self._tasks.add(task)
+        task.add_done_callback(self._disown)
+        return task
 
-    def rejected(self, operation: str, used: str | None) -> Retry:
-        """Return what to do after `used` was rejected: `SAME` if a new one will be sent."""
-        if not callable(self._token):
-            return Retry.NEXT
-        if used != self._current:
-            return Retry.SAME  # renewed meanwhile, for another stream
-        self._current = None
-        if operation in self._doubted:
-            return Retry.NEXT
-        self._doubted.add(operation)
-        return Retry.SAME
+    async def aclose(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await finish(self._closing)
 
-    def accepted(self, operation: str) -> None:
-        """Trust the token again."""
-        self._doubted.discard(operation)
+    def _disown(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved: whoever waited has seen it, or nobody waits
+
+    async def _close(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=DELETE_S)
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+        self.is_closed = True
+        if self._http is not None:
+            await self._http.close()
 
 
 class Signalling:
@@ -140,10 +146,13 @@ class Signalling:
         self._credential = Credential(token)
         self._origins = {url.origin() for url in endpoints}
         self._allow_http = allow_http
-        self._http: aiohttp.ClientSession | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._closing: asyncio.Task[None] | None = None
-        self._is_closed = False
+        self._connections = _Connections(provider)
+
+    def scoped(self, token: Token) -> Signalling:
+        """Return one that sends another credential over the same connections."""
+        other = copy.copy(self)
+        other._credential = Credential(token)
+        return other
 
     async def create(self, operation: str, url: URL, sdp: str, deadline: float) -> Answer:
         """
@@ -157,20 +166,20 @@ class Signalling:
             ProviderError: It cannot be reached, or broke HTTP's or WHIP's rules.
             LocalFault: This machine has no network.
         """
-        task = self._own(self._request("POST", operation, url, sdp))
+        task = self._connections.own(self._request("POST", operation, url, sdp))
         begun = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(deadline):
                 answer: Answer = await asyncio.shield(task)
         except TimeoutError:
-            self._own(self._delete_late(task))
+            self._connections.own(self._delete_late(task))
             raise Unreachable(
                 f"Connection timeout: no answer within {deadline - begun:.1f} s",
                 provider=self._provider,
                 operation=operation,
             ) from None
         except asyncio.CancelledError:
-            self._own(self._delete_late(task))
+            self._connections.own(self._delete_late(task))
             raise
         if answer.status == 201:
             self._credential.accepted(operation)
@@ -213,7 +222,7 @@ class Signalling:
 
     def delete_later(self, answer: Answer) -> None:
         """End a session without waiting for it."""
-        self._own(self.delete(answer))
+        self._connections.own(self.delete(answer))
 
     def refusal(self, answer: Answer, operation: str) -> HitlessError:
         """Return the error that an answer means. The one mapping of HTTP status to advice."""
@@ -239,33 +248,9 @@ class Signalling:
 
     async def aclose(self) -> None:
         """End requests that are under way and close connections. Idempotent; bounded."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
-        await finish(self._closing)
+        await self._connections.aclose()
 
     # --- Inside ---
-
-    async def _close(self) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=DELETE_S)
-        while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(self._tasks)
-        self._is_closed = True
-        if self._http is not None:
-            await self._http.close()
-
-    def _own(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work, name=f"{self._provider} signalling")
-        self._tasks.add(task)
-        task.add_done_callback(self._disown)
-        return task
-
-    def _disown(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # retrieved: whoever waited has seen it, or nobody waits
 
     async def _delete_late(self, task: asyncio.Task[Answer]) -> None:
         done, _ = await asyncio.wait({task}, timeout=LATE_S)
@@ -283,14 +268,8 @@ class Signalling:
         more_headers: dict[str, str] | None = None,
     ) -> Answer:
         token = await self._token(operation)
-        if self._is_closed:
+        if self._connections.is_closed:
             raise StreamEnded(f"{self._provider}: {operation} failed: it was closed")
-        if self._http is None or self._http.closed:
-            self._http = aiohttp.ClientSession(
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None),
-                headers={"Accept": f"{SDP}, text/plain;q=0.1", "User-Agent": "hitless"},
-            )
         headers = dict(more_headers or {})
         if sdp is not None:
             headers["Content-Type"] = SDP
@@ -300,7 +279,7 @@ class Signalling:
             else:
                 headers.pop("Authorization", None)
             try:
-                async with self._http.request(
+                async with self._connections.http().request(
                     method, url, data=sdp, headers=headers, allow_redirects=False
                 ) as response:
                     if not 300 <= response.status < 400:

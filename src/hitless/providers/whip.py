@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from yarl import URL
 
+from ..core.events import Role
 from ..core.policy import SelfView
 from ..errors import ConfigError, MediaLost, Retry
 from ..media.feed import Feed
@@ -17,8 +18,9 @@ from ..media.frame import Codec, Kind
 from ..media.liveness import Liveness
 from ..media.peer import IceServer, PublishingPeer, ViewingPeer, is_loopback
 from ..media.receive import Take
+from .credential import Access, Credentials, Token, token_of
 from .self_view import OwnView
-from .signalling import Answer, Signalling, Token
+from .signalling import Answer, Signalling
 from .subscription import Subscription
 from .whip_legs import PublishingLeg, ViewingLeg
 
@@ -38,6 +40,7 @@ class Whip:
         view_url: WHEP endpoint, likewise; default: `url` with `whip` replaced by `whep`.
         token: Bearer token, or an async callable that fetches one and is called again, once,
             after a rejection. None: no `Authorization` is sent.
+        credentials: Fetches the token of one stream and role instead; it beats `token`.
         ice_servers: STUN and TURN servers; those a server recommends are used besides.
         first_media_s: Time from the POST to the first proven media [s].
         self_view: How a publisher proves that it is forwarded.
@@ -58,6 +61,7 @@ class Whip:
         url: str,
         view_url: str | None = None,
         token: Token | None = None,
+        credentials: Credentials | None = None,
         ice_servers: Sequence[IceServer] = (),
         first_media_s: float = 3.0,
         self_view: SelfView = SelfView.KEPT,
@@ -74,6 +78,7 @@ class Whip:
         found = view_url if view_url is not None else _view_url_of(url)
         self._view_url = None if found is None else _checked("view_url", found, allow_http)
         self._token = token
+        self._credentials = credentials
         self._allow_http = bool(allow_http)
         self._ice_servers = tuple(ice_servers)
         self._learnt: tuple[IceServer, ...] = ()
@@ -101,7 +106,7 @@ class Whip:
         if self._self_view is not SelfView.OFF and self._view_url is not None:
             own_view = self._own_view(stream, source, liveness, peer)
         leg = PublishingLeg(
-            self._signalling(),
+            self._signalling(stream, Role.PUBLISHER),
             url,
             peer,
             feed=source,
@@ -126,7 +131,7 @@ class Whip:
                 kinds=frozenset(Kind), take=take, video_codec=self._video_codec, **settings
             )
 
-        signalling = self._signalling()
+        signalling = self._signalling(stream, Role.VIEWER)
         leg = ViewingLeg(
             lambda take: Subscription(signalling, url, lambda: new_peer(take)), signalling
         )
@@ -167,13 +172,16 @@ class Whip:
         self._learnt = answer.ice_servers
         return True
 
-    def _signalling(self) -> Signalling:
+    def _signalling(self, stream: str, role: Role) -> Signalling:
         if self._signalling_made is None:
             endpoints = [self._url] if self._view_url is None else [self._url, self._view_url]
             self._signalling_made = Signalling(
                 self._name, token=self._token, endpoints=endpoints, allow_http=self._allow_http
             )
-        return self._signalling_made
+        if self._credentials is None:
+            return self._signalling_made
+        access = Access(provider=self._name, stream=stream, role=role)
+        return self._signalling_made.scoped(token_of(self._credentials, access))
 
     def _liveness(self) -> Liveness:
         return Liveness(silence_s=self._silence_s, one_kind_s=self._one_kind_s)
@@ -195,7 +203,7 @@ class Whip:
         assert self._view_url is not None
         url = _filled(self._view_url, stream)
         settings = self._settings("publish", url, liveness)
-        signalling = self._signalling()
+        signalling = self._signalling(stream, Role.VIEWER)
 
         def subscribe(kinds: frozenset[Kind], take: Take) -> Subscription:
             def new_peer() -> ViewingPeer:

@@ -1,0 +1,630 @@
+"""
+A client's link to the control plane: plans when a stream begins, then one WebSocket for all.
+
+Nothing here decides. What the server says becomes events of the core, what the core orders for it
+becomes messages. While the server is away the client goes on from its plans and, like a client
+without a server, from what it sees; what it has to say is said anew from its state when the link
+is back, so a lost message costs nothing but time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+
+from ..core.events import (
+    Announce,
+    EndRequested,
+    Event,
+    LegsReleased,
+    PlacementTold,
+    RescueTold,
+    Role,
+    StreamOver,
+)
+from ..core.listing import Check, ProviderList
+from ..core.state import Phase, Session
+from ..errors import ConfigError, CredentialsRejected, Refused
+from ..media.closing import finish
+from ..providers.credential import Access
+from . import protocol
+from .backend import Backend
+from .link import UNREADABLE, Ends, Link
+from .telemetry import log
+
+
+NOBODY: Final = "no-provider"
+"""Code of the answer to a start when nobody can carry the stream."""
+UNKNOWN: Final = "unknown-stream"
+"""Code of a problem with a stream that the server does not know, or not any more."""
+
+AWAY_S: Final = 10.0
+"""A server that let a request time out is not asked for a credential for so long [s]."""
+UNSAID_MAX: Final = 64
+"""Ends of streams kept until the link is back; the oldest go first."""
+WORDS_MAX: Final = 200
+CLIENT_CHARS_MAX: Final = 100
+
+_JSON: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+_LEG_STATES: Final[Mapping[str, protocol.LegState]] = {
+    "leg.opening": "opening",
+    "leg.opened": "live",
+    "leg.silent": "silent",
+    "leg.heard": "heard",
+    "leg.failed": "failed",
+    "leg.closed": "closed",
+}
+
+
+@dataclass(slots=True)
+class _Served:
+    """
+    One session that the control plane knows of, or should.
+
+    Attributes:
+        stream, role: What it is about.
+        plan: The newest; None: it began without one.
+        asked_once: Whether it was asked for again on this connection, because it was unknown.
+        is_asking: Whether a plan is on its way.
+        is_refused: Whether the server said no to it since it is on air.
+        delayed: The placement that waits for its time.
+        timer: Ends that wait.
+        rejected: Providers that did not take the credential of `plan`.
+    """
+
+    stream: str
+    role: Role
+    plan: protocol.Plan | None = field(default=None, repr=False)
+    asked_once: bool = False
+    is_asking: bool = False
+    is_refused: bool = False
+    delayed: PlacementTold | None = None
+    timer: asyncio.TimerHandle | None = None
+    rejected: set[str] = field(default_factory=set)
+
+    def hasten(self) -> PlacementTold | None:
+        """Return the placement that waited, which waits no longer."""
+        told, self.delayed = self.delayed, None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        return told
+
+
+class ControlPlane:
+    """
+    A Hitless server as the `backend` of a `LiveStreamingProvider`.
+
+    It lists the providers, gives a plan with credentials for each stream, tells of placements
+    made elsewhere and is told of ours.
+
+    Args:
+        url: The server's address, `https://hitless.example.com`.
+        key: The client key, or None where the server needs none.
+        client: This client's own name, the same after a restart; None: a random one.
+        timeout_s: Limit of one request [s].
+        allow_http: Whether the key may be sent in clear to another machine.
+
+    Raises:
+        ConfigError: The address, the key or the name cannot be used; none of them is quoted.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        client: str | None = None,
+        timeout_s: float = 5.0,
+        allow_http: bool = False,
+    ) -> None:
+        self._key = key or ""
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._backend = Backend(
+            url, headers=self._headers or None, timeout_s=timeout_s, allow_http=allow_http
+        )
+        self.client = client or secrets.token_urlsafe(9)
+        if len(self.client) > CLIENT_CHARS_MAX or not self.client.isprintable():
+            raise ConfigError(f"client: give 1 to {CLIENT_CHARS_MAX} printable characters")
+        self._url, self._timeout_s = url.rstrip("/"), timeout_s
+        self._served: dict[str, _Served] = {}
+        self._greeted: dict[str, protocol.Seen] = {}
+        self._unsaid: dict[str, tuple[protocol.Seen, str]] = {}
+        self._away_until_s = float("-inf")
+        self._closing: asyncio.Task[None] | None = None
+        self._post: Callable[[Event], None] = lambda event: None
+        self._tell: Callable[[Announce], None] = lambda news: None
+        self._look: Callable[[str], Session | None] = lambda session: None
+        self._age_s: Callable[[str], float | None] = lambda provider: None
+        self._http: aiohttp.ClientSession | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._link = Link(
+            self._url,
+            headers=self._headers,
+            http=self._opened,
+            timeout_s=timeout_s,
+            rng=random.Random(self.client),
+            ends=Ends(
+                hello=self._hello,
+                hear=self._hear,
+                connected=self._connected,
+                lost=lambda because: self._say("control.lost", because),
+                report=self._report,
+            ),
+        )
+
+    # --- A source of providers ---
+
+    async def list_providers(self) -> ProviderList:
+        """Return the server's list; see `ProviderSource`."""
+        return await self._backend.list_providers()
+
+    async def check_health(self, name: str) -> Check:
+        """Ask the server how a provider is. Never raises (but when cancelled)."""
+        return await self._backend.check_health(name)
+
+    # --- For the driver ---
+
+    def attach(
+        self,
+        *,
+        post: Callable[[Event], None],
+        tell: Callable[[Announce], None],
+        look: Callable[[str], Session | None],
+        media_age_s: Callable[[str], float | None],
+    ) -> None:
+        """Name who hears what the server says; once, before the first session begins."""
+        self._post, self._tell, self._look, self._age_s = post, tell, look, media_age_s
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server hears us now."""
+        return self._link.is_connected
+
+    async def begin(self, session: str, stream: str, role: Role) -> protocol.Plan | None:
+        """
+        Return the plan for a session, or None if the server is away: it begins without.
+
+        Raises:
+            ConfigError: The server does not take our key, or our request.
+            Refused: It says no to this stream.
+        """
+        served = _Served(stream, role)
+        self._link.open()
+        served.plan = await self._ask_plan(session, served)
+        self._served[session] = served
+        self._greet(session)
+        if served.plan is None:
+            self._say("control.unreachable", f"{stream} begins without a plan")
+        return served.plan
+
+    def claim(self, session: str, base: int, provider: str, because: str) -> None:
+        """Tell the server that a publisher moved."""
+        served = self._served.get(session)
+        if served is not None:
+            self._link.send(
+                protocol.Claim(stream=served.stream, base=base, provider=provider, because=because)
+            )
+
+    def confirm(self, session: str, epoch: int, provider: str) -> None:
+        """Tell the server that media flows where its placement says."""
+        served = self._served.get(session)
+        if served is not None:
+            self._link.send(protocol.Confirm(stream=served.stream, epoch=epoch, provider=provider))
+
+    def told(self, news: Announce) -> None:
+        """Pass on what became of the legs of a session."""
+        state = _LEG_STATES.get(news.name)
+        if state is None or news.stream is None or news.provider is None:
+            return
+        error = str(news.fields.get("error") or "")
+        for id, served in self._leading():
+            if (served.stream, served.role.value) != (news.stream, news.fields.get("role")):
+                continue
+            self._link.send(
+                protocol.LegNews(
+                    stream=news.stream,
+                    provider=news.provider,
+                    state=state,
+                    leg=int(news.fields.get("leg") or 0),
+                    error=error,
+                    because=news.because,
+                )
+            )
+            if error == CredentialsRejected.__name__:
+                served.rejected.add(news.provider)  # whoever asks next gets a new one
+            if served.delayed is not None and not self._has_media(id):
+                self._move(served)
+
+    def finish(self, session: str, because: str) -> None:
+        """Tell the server that a session is over, now or when it is back. Idempotent."""
+        served = self._served.pop(session, None)
+        if served is None:
+            return
+        served.hasten()
+        seen = self._greeted.pop(session, None)
+        rest = [(id, one) for id, one in self._served.items() if one.stream == served.stream]
+        if any(one.role in (served.role, Role.PUBLISHER) for _, one in rest):
+            return  # for the server this client goes on with it
+        if seen is None or not self._link.is_connected:
+            self._unsaid[session] = (self._seen(session, served), because)
+            if len(self._unsaid) > UNSAID_MAX:
+                del self._unsaid[next(iter(self._unsaid))]
+            return
+        self._link.send(protocol.Finish(stream=served.stream, because=because))
+        for id, _ in rest:
+            self._greet(id)
+
+    async def credential(self, access: Access) -> Mapping[str, Any]:
+        """
+        Return the credential for one stream and role from its plan; a new plan to renew it.
+
+        A publisher's plan holds one for viewing its own stream as well (`view_token`). Empty: no
+        session of this client has such a stream, or the server gives none.
+
+        Raises:
+            ConfigError, Refused: As `begin`.
+        """
+        found = [s for s in self._served.items() if s[1].stream == access.stream]
+        found.sort(key=lambda item: item[1].role is not access.role)
+        if not found:
+            return {}
+        session, served = found[0]
+        known = served.plan.credentials.get(access.provider) if served.plan else None
+        is_old = access.renew or access.provider in served.rejected
+        if (known is None or is_old) and self._now_s() >= self._away_until_s:
+            self._keep_plan(served, await self._ask_plan(session, served))
+            known = served.plan.credentials.get(access.provider) if served.plan else None
+        if known is None:
+            return {}
+        if access.role is Role.VIEWER and served.role is Role.PUBLISHER:
+            return {**known, "token": known.get("view_token", known.get("token"))}
+        return known
+
+    async def aclose(self) -> None:
+        """
+        Say what is left to say, and let go. Idempotent; bounded; never raises.
+
+        Completes under cancellation. A session begun later begins without a plan.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="hitless: end of control")
+        await finish(self._closing)
+
+    async def _close(self) -> None:
+        for served in self._served.values():
+            served.hasten()
+        await self._link.aclose()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._backend.aclose()
+        if self._http is not None:
+            await self._http.close()
+
+    # --- Plans ---
+
+    async def _ask_plan(self, session: str, served: _Served) -> protocol.Plan | None:
+        if self._closing is not None:
+            return None
+        verb = "start" if served.role is Role.PUBLISHER else "join"
+        state = self._look(session)
+        body = protocol.PlanRequest(
+            stream=served.stream,
+            client=self.client,
+            plan=served.plan.token if served.plan else "",
+            provider=(state.provider or "") if state else "",
+        )
+        try:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._opened().post(
+                    f"{self._url}/v1/{verb}",
+                    data=msgspec.json.encode(body),
+                    headers={**self._headers, **_JSON},
+                    allow_redirects=False,
+                ) as response,
+            ):
+                status, text = response.status, await _body(response)
+        except TimeoutError:
+            self._away_until_s = self._now_s() + AWAY_S
+            return None
+        except (aiohttp.ClientError, OSError):
+            return None
+        self._away_until_s = float("-inf")
+        if status >= 500:
+            return None
+        if status >= 300:
+            said = _said(text, status)
+            if said.code == NOBODY:
+                return None  # the list says so too: it is tried anew as without a server
+            raise _refusal(status, self._words(said), served.stream)
+        try:
+            plan = msgspec.json.decode(text, type=_Enveloped).data
+        except UNREADABLE:
+            return None  # whatever answered, it is no control plane: go on without
+        return plan if _is_for(served, plan) else None
+
+    def _keep_plan(self, served: _Served, plan: protocol.Plan | None) -> None:
+        if plan is not None:
+            served.plan = plan
+            served.rejected.clear()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            trace = aiohttp.TraceConfig()
+            trace.on_request_redirect.append(_stay)
+            self._http = aiohttp.ClientSession(
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),
+                trace_configs=[trace],
+            )
+        return self._http
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # --- The link ---
+
+    def _hello(self) -> protocol.Hello:
+        """Return all that the server should know: a stream once, as its publisher if we are."""
+        self._greeted = {id: self._seen(id, served) for id, served in self._leading()}
+        live = {seen.stream for seen in self._greeted.values()}
+        self._unsaid = {id: end for id, end in self._unsaid.items() if end[0].stream not in live}
+        ended = (seen for seen, _ in self._unsaid.values())
+        return protocol.Hello(client=self.client, streams=(*self._greeted.values(), *ended))
+
+    def _greet(self, session: str) -> None:
+        """Add a stream to the connection there is."""
+        served = dict(self._leading()).get(session)
+        if served is not None and self._link.is_connected:
+            seen = self._greeted[session] = self._seen(session, served)
+            self._link.send(protocol.Hello(client=self.client, streams=(seen,)))
+
+    def _leading(self) -> list[tuple[str, _Served]]:
+        """Return one session of each stream, its publisher before its viewers."""
+        found: dict[str, tuple[str, _Served]] = {}
+        for id, served in self._served.items():
+            known = found.get(served.stream)
+            if known is None or (
+                served.role is Role.PUBLISHER and known[1].role is not Role.PUBLISHER
+            ):
+                found[served.stream] = (id, served)
+        return list(found.values())
+
+    def _seen(self, session: str, served: _Served) -> protocol.Seen:
+        state = self._look(session)
+        placed = state.follower if state else None
+        return protocol.Seen(
+            stream=served.stream,
+            role=served.role.value,
+            epoch=placed.epoch if placed else 0,
+            provider=(state.provider or "") if state else "",
+            plan=served.plan.token if served.plan else "",
+        )
+
+    def _connected(self, welcome: protocol.Welcome) -> None:
+        """Say anew what may have been lost with the last connection."""
+        self._say("control.connected", f"node {welcome.node}")
+        for seen, because in self._unsaid.values():
+            self._link.send(protocol.Finish(stream=seen.stream, because=because))
+        self._unsaid.clear()
+        for id, served in self._leading():
+            served.asked_once = False
+            if id not in self._greeted:
+                self._greet(id)  # it began while the welcome was on its way
+            state = self._look(id)
+            if served.plan is None:
+                self._catch_up(id, served)
+            elif state is not None and state.follower is not None:
+                follower, here = state.follower, state.provider
+                if follower.claim is not None:
+                    claim = follower.claim
+                    self.claim(id, claim.base_epoch, claim.provider, claim.because)
+                elif here is not None and here == follower.provider:
+                    self.confirm(id, follower.epoch, here)
+
+    def _catch_up(self, session: str, served: _Served) -> None:
+        if served.is_asking or self._closing is not None:
+            return
+        served.is_asking = True
+        work = self._get_plan(session, served)
+        task = asyncio.create_task(work, name="hitless: control plan")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _get_plan(self, session: str, served: _Served) -> None:
+        """Get the plan of a session that goes on without, or is not known any more."""
+        try:
+            plan = await self._ask_plan(session, served)
+        except (ConfigError, Refused) as exc:
+            served.is_refused = True
+            log.warning("no plan for a stream on air", stream=served.stream, because=str(exc))
+            return
+        finally:
+            served.is_asking = False
+        self._keep_plan(served, plan)
+        if plan is None:
+            return
+        if self._served.get(session) is served:
+            self.place(session, plan)
+        else:  # it ended meanwhile, and the server has just been told that it begins
+            self._link.send(protocol.Finish(stream=served.stream, because="it is over"))
+
+    def place(self, session: str, plan: protocol.Plan) -> None:
+        """Tell a session where its plan says that the stream is."""
+        if plan.epoch > 0:
+            self._post(
+                PlacementTold(
+                    session=session,
+                    epoch=plan.epoch,
+                    provider=plan.provider,
+                    because=plan.because,
+                )
+            )
+
+    def _report(self) -> None:
+        for id, served in self._leading():
+            state = self._look(id)
+            provider = state.provider if state else None
+            age_s = self._age_s(provider) if provider else None
+            if provider is not None and age_s is not None:
+                self._link.send(
+                    protocol.Report(stream=served.stream, provider=provider, mediaAge=age_s)
+                )
+            if served.plan is None and not served.is_refused:
+                self._catch_up(id, served)
+
+    # --- What the server says ---
+
+    def _hear(self, message: protocol.Down) -> None:
+        match message:
+            case protocol.Problem():
+                log.warning("the control plane refused a message", because=self._words(message))
+                for id, served in self._leading():
+                    is_lost = message.code == UNKNOWN and served.stream == message.stream
+                    if is_lost and served.role is Role.PUBLISHER and not served.asked_once:
+                        served.asked_once = True
+                        self._catch_up(id, served)
+            case protocol.NewPlan():
+                for served in self._served.values():
+                    if _is_for(served, message.plan):
+                        self._keep_plan(served, message.plan)
+            case protocol.Welcome() | protocol.Open() | protocol.Close():
+                pass  # for remote hands, which we are not
+            case _:
+                for id, served in tuple(self._served.items()):
+                    if served.stream == message.stream:
+                        self._obey(id, served, message)
+
+    def _obey(
+        self,
+        session: str,
+        served: _Served,
+        message: protocol.Placement | protocol.Release | protocol.Rescue | protocol.Over,
+    ) -> None:
+        match message:
+            case protocol.Placement():
+                told = PlacementTold(
+                    session=session,
+                    epoch=message.epoch,
+                    provider=message.provider,
+                    because=message.because,
+                    is_own=message.is_own,
+                )
+                self._schedule(session, served, told, message.delay_s)
+            case protocol.Release():
+                self._post(LegsReleased(session=session, epoch=message.epoch))
+            case protocol.Rescue():
+                self._post(
+                    RescueTold(
+                        session=session,
+                        provider=message.provider or None,
+                        because=message.because,
+                    )
+                )
+            case protocol.Over() if served.role is Role.PUBLISHER:
+                self._post(EndRequested(session=session, because=message.because))
+            case protocol.Over() if not message.epoch or self._has_seen(session):
+                self._post(StreamOver(session=session, because=message.because))
+            case protocol.Over():
+                pass  # it waits for the next stream of this name
+
+    def _schedule(
+        self, session: str, served: _Served, told: PlacementTold, delay_s: float
+    ) -> None:
+        waits = delay_s > 0 and self._has_media(session)
+        before = served.delayed.epoch if served.delayed is not None else 0
+        if before > told.epoch or (before == told.epoch and waits):
+            return  # a newer one waits; said twice, it does not wait longer
+        served.hasten()
+        served.delayed = told
+        if waits:
+            loop = asyncio.get_running_loop()
+            served.timer = loop.call_later(delay_s, self._move, served)
+        else:
+            self._move(served)
+
+    def _move(self, served: _Served) -> None:
+        told = served.hasten()
+        if told is not None:
+            self._post(told)
+
+    def _has_media(self, session: str) -> bool:
+        state = self._look(session)
+        return state is not None and state.phase is Phase.ON_AIR
+
+    def _has_seen(self, session: str) -> bool:
+        """Whether a session was told where its stream is, or has been on air."""
+        state = self._look(session)
+        if state is None:
+            return False
+        was_on_air = state.phase not in (Phase.STARTING, Phase.WAITING)
+        return was_on_air or bool(state.follower and state.follower.epoch)
+
+    def _say(self, name: str, because: str) -> None:
+        self._tell(Announce(name=name, because=because))
+
+    def _words(self, said: _Said | protocol.Problem) -> str:
+        """Return what the server says, short and printable, unless it repeats our key."""
+        if self._key and self._key in said.message:
+            return said.code
+        return "".join(c if c.isprintable() else " " for c in said.message[:WORDS_MAX])
+
+
+class _Enveloped(msgspec.Struct):
+    """What a plan arrives in."""
+
+    data: protocol.Plan
+
+
+class _Said(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+
+
+class _Failed(msgspec.Struct):
+    error: _Said
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body; of one that is too long, nothing."""
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > protocol.MESSAGE_BYTES_MAX:
+            return b""
+    return bytes(body)
+
+
+async def _stay(_: object, __: object, to: aiohttp.TraceRequestRedirectParams) -> None:
+    """Go nowhere else: what we say is meant for the configured address."""
+    to.response.close()
+    raise aiohttp.ClientError("redirected")
+
+
+def _is_for(served: _Served, plan: protocol.Plan) -> bool:
+    return (plan.stream, plan.role) == (served.stream, served.role.value)
+
+
+def _said(text: bytes, status: int) -> _Said:
+    try:
+        return msgspec.json.decode(text, type=_Failed).error
+    except UNREADABLE:
+        return _Said(message=f"HTTP {status}")
+
+
+def _refusal(status: int, said: str, stream: str) -> ConfigError | Refused:
+    if status in (401, 403):
+        return ConfigError(f"{stream}: the control plane does not take our key: {said}")
+    if status in (409, 429):
+        return Refused(f"{stream}: {said}", provider="control plane", operation="plan")
+    return ConfigError(f"{stream}: the control plane does not understand us: {said}")

@@ -1,0 +1,287 @@
+"""
+What a client and the control plane say to each other, version 1.
+
+Each message is one JSON object with a `type`; `docs/reference/protocol.md` tells when it is said
+and what must follow. Unknown fields are ignored and unknown types are answered with a `problem`,
+so that an old end can speak with a new one. Times are durations in seconds: no clock is shared.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+
+VERSION: Final = 1
+MESSAGE_BYTES_MAX: Final = 1 << 16
+"""Longest message [byte]."""
+
+Role = Literal["publisher", "viewer"]
+LegState = Literal["opening", "live", "silent", "heard", "failed", "closed"]
+Retry = Literal["", "same", "next", "never"]
+Credential = dict[str, Any]
+"""What an adapter needs for one stream and role; of any JSON type, the adapter knows."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """One message; its tag is the `type` on the wire."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a client is given when it starts or joins a stream.
+
+    Attributes:
+        stream: Its id.
+        role: What this client does with it.
+        epoch: Of the placement; 0: nobody publishes it yet.
+        provider: Who carries it; empty: nobody yet.
+        order: Providers to fall back on, best first, `provider` among them.
+        credentials: By provider, for this stream and role; the stand-by ones minted ahead.
+        credential_s: How long the one of `provider` is valid [s].
+        outage_s: How long the others are valid: a client goes on from its plan so long [s].
+        token: The signed facts of this plan; a server that lost its database believes it.
+        because: Why there.
+    """
+
+    stream: str
+    role: Role
+    epoch: int = 0
+    provider: str = ""
+    order: tuple[str, ...] = ()
+    credentials: dict[str, Credential] = {}
+    credential_s: float = 0.0
+    outage_s: float = 0.0
+    token: str = ""
+    because: str = ""
+
+
+class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The body of `POST /v1/start` and `POST /v1/join`.
+
+    Attributes:
+        stream: Its id. In the body: an id may hold characters that no path can.
+        client: The client's own name for itself, the same after a reconnect: 1 to 100 characters.
+        adapters: What it can open; empty: everything.
+        codecs: What it can decode or send; empty: everything.
+        group: Streams of one group move together; empty: none.
+        plan: The token of the plan it has from before; empty: none.
+        provider: Where it is on air already, without having been told so; empty: nowhere.
+    """
+
+    stream: str
+    client: str
+    adapters: tuple[str, ...] = ()
+    codecs: tuple[str, ...] = ()
+    group: str = ""
+    plan: str = ""
+    provider: str = ""
+
+
+# --- Up: from the client ---
+
+
+class SeenLeg(msgspec.Struct, frozen=True, kw_only=True):
+    """A leg with media that a remote hand still has when it comes back; its number is its own."""
+
+    leg: int
+    provider: str
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """One stream of a client, as it knows it when it connects."""
+
+    stream: str
+    role: Role
+    epoch: int = 0
+    provider: str = ""
+    plan: str = ""
+    legs: tuple[SeenLeg, ...] = ()
+    """Of a remote hand: what carries it still; the one on air is that of `provider`."""
+    wait_s: float = 0.0
+    """Of a remote hand that watches: how long it waits for a publisher [s]."""
+    group: str = ""
+    """Of a remote hand that publishes: streams of one group move together."""
+
+
+class Hello(Message, frozen=True, kw_only=True, tag="hello"):
+    """
+    The first message of every connection: who it is and what it has seen.
+
+    Said again on the same connection it adds streams.
+    """
+
+    client: str
+    version: int = VERSION
+    hands: bool = False
+    """Whether the server decides for it (a remote hand); else it decides by itself."""
+    adapters: tuple[str, ...] = ()
+    codecs: tuple[str, ...] = ()
+    streams: tuple[Seen, ...] = ()
+
+
+class Claim(Message, frozen=True, kw_only=True, tag="claim"):
+    """A publisher moved its stream to `provider`, based on the placement of epoch `base`."""
+
+    stream: str
+    base: int
+    provider: str
+    because: str = ""
+
+
+class Confirm(Message, frozen=True, kw_only=True, tag="confirm"):
+    """Media flows where the placement of `epoch` says: the publisher's, or the viewer's first."""
+
+    stream: str
+    epoch: int
+    provider: str
+
+
+class LegNews(Message, frozen=True, kw_only=True, tag="leg"):
+    """
+    What became of one leg of a client.
+
+    Attributes:
+        stream, provider, leg: Which one; `leg` is the number that `open` gave it.
+        state: What it came to.
+        error: Of a failed one, the name of the error: `Unreachable`, `Refused`, `NotOnAir` ...
+        because: In words.
+        retry: Of a failed one, whether to ask again; empty: as usual for that error.
+        retry_after_s: How long the provider wants to be left alone [s]; 0: it did not say.
+        mediaAge: Of a silent one, the age of its last media [s].
+    """
+
+    stream: str
+    provider: str
+    state: LegState
+    leg: int = 0
+    error: str = ""
+    because: str = ""
+    retry: Retry = ""
+    retry_after_s: float = 0.0
+    mediaAge: float = 0.0
+
+
+class Report(Message, frozen=True, kw_only=True, tag="report"):
+    """How a stream is doing at this client, every `report_s`; W3C webrtc-stats names."""
+
+    stream: str
+    provider: str
+    mediaAge: float = 0.0
+    packetsLost: float = 0.0
+    jitter: float = 0.0
+    roundTripTime: float = 0.0
+    framesPerSecond: float = 0.0
+
+
+class Finish(Message, frozen=True, kw_only=True, tag="finish"):
+    """A publisher ended its stream; a viewer left it."""
+
+    stream: str
+    because: str = ""
+
+
+class Renew(Message, frozen=True, kw_only=True, tag="renew"):
+    """The credential of a provider was rejected or runs out: a new plan is asked for."""
+
+    stream: str
+    provider: str = ""
+
+
+Up = Hello | Claim | Confirm | LegNews | Report | Finish | Renew
+
+
+# --- Down: from the server ---
+
+
+class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
+    """The answer to `hello`."""
+
+    node: str
+    version: int = VERSION
+    report_s: float = 10.0
+
+
+class Placement(Message, frozen=True, kw_only=True, tag="placement"):
+    """
+    Where a stream is. Only a greater epoch than the last is obeyed.
+
+    A claim is answered by one too, and `is_own` says that it was accepted: a publisher that has
+    moved on meanwhile does not go back for it. Otherwise somebody else was quicker, and this is
+    where the stream goes.
+    """
+
+    stream: str
+    epoch: int
+    provider: str
+    because: str = ""
+    is_own: bool = False
+    delay_s: float = 0.0
+    """A client with media moves after so long [s]; one without moves at once."""
+
+
+class Release(Message, frozen=True, kw_only=True, tag="release"):
+    """The viewers followed to the placement of `epoch`: older legs may close."""
+
+    stream: str
+    epoch: int
+
+
+class Rescue(Message, frozen=True, kw_only=True, tag="rescue"):
+    """One more leg for viewers that cannot reach the provider on air; `provider` empty: over."""
+
+    stream: str
+    provider: str = ""
+    because: str = ""
+
+
+class Over(Message, frozen=True, kw_only=True, tag="over"):
+    """The stream has ended, or this client was removed from it."""
+
+    stream: str
+    because: str = ""
+    epoch: int = 0
+    """Of the stream that ended: who waits for the next one by its name goes on waiting; 0: all."""
+    outcome: str = ""
+    """To a remote hand, how: one of `core.events.Outcome`; empty: the server ended it."""
+
+
+class NewPlan(Message, frozen=True, kw_only=True, tag="plan"):
+    """A plan that takes the place of the one before."""
+
+    plan: Plan
+
+
+class Open(Message, frozen=True, kw_only=True, tag="open"):
+    """To a remote hand: carry the stream over `provider`, with this credential. One attempt."""
+
+    stream: str
+    leg: int
+    provider: str
+    credential: Credential = {}
+    because: str = ""
+
+
+class Close(Message, frozen=True, kw_only=True, tag="close"):
+    """To a remote hand: let go of a leg, an opening one included."""
+
+    stream: str
+    leg: int
+    because: str = ""
+
+
+class Problem(Message, frozen=True, kw_only=True, tag="problem"):
+    """A message could not be obeyed; nothing else changed."""
+
+    code: str
+    message: str
+    stream: str = ""
+
+
+Down = Welcome | Placement | Release | Rescue | Over | NewPlan | Open | Close | Problem
+
+encode: Final = msgspec.json.Encoder().encode
+decode_up: Final = msgspec.json.Decoder(Up).decode
+decode_down: Final = msgspec.json.Decoder(Down).decode
