@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 WORLDS ?= 1000
 SOAK_S ?= 1800
 LOCK_TOOL := uv==0.13.9
+LOCK_ARGS ?= --upgrade
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -47,7 +48,7 @@ docs: $(READY)  ## Write the generated pages of docs/ anew from the code.
 # The tool that resolves lives in an environment of its own, so .venv holds the lock and no more.
 lock: $(READY)  ## Resolve the dependencies of pyproject.toml anew into requirements/lock.txt.
 	@$(BIN)/python -m venv var/lock && var/lock/bin/python -m pip install --quiet $(LOCK_TOOL)
-	@var/lock/bin/uv pip compile pyproject.toml --group dev --group build --upgrade \
+	@var/lock/bin/uv pip compile pyproject.toml --all-extras --group dev --group build $(LOCK_ARGS) \
 		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --output-file requirements/lock.txt
 

@@ -94,6 +94,8 @@ def configuration_page() -> str:
     for title, group in (
         ("[policy]", keys.POLICY_KEYS),
         ("[backend]", keys.BACKEND_KEYS),
+        ("[server]", keys.SERVER_KEYS),
+        ("[judging]", keys.JUDGING_KEYS),
         ("[[provider]]", keys.PROVIDER_KEYS),
     ):
         rows = (
@@ -201,7 +203,7 @@ FAULTS: Final = """
 
 What `hitless lab break NAME FAULT` can do, and `hitless lab heal NAME` undoes. Nothing needs root:
 a fault is injected in the stand-in, by a signal to its process, in the relay between a client and
-the stand-ins, or in the lab's backend. The relay stands between the publisher and everything it
+the stand-ins, or in the front before the server. The relay stands between the publisher and everything it
 talks to; `hitless lab break '*' cut-off` is its own network going down.
 
 """

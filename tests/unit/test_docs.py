@@ -12,7 +12,7 @@ import click
 import pytest
 
 from hitless.cli import cli
-from hitless.client.keys import BACKEND_KEYS, POLICY_KEYS, PROVIDER_KEYS
+from hitless.client.keys import PLAIN_KEYS, PROVIDER_KEYS
 from hitless.core.catalogue import CATALOGUE
 from hitless.core.circuit import TRANSITIONS
 from hitless.core.state import MOVES
@@ -79,9 +79,7 @@ def test_every_command_is_documented(make):
                 assert param.opts[-1] in text, f"{path} {param.opts}"
 
 
-@pytest.mark.parametrize(
-    "key", [*POLICY_KEYS, *BACKEND_KEYS, *PROVIDER_KEYS], ids=lambda k: k.name
-)
+@pytest.mark.parametrize("key", [*PLAIN_KEYS, *PROVIDER_KEYS], ids=lambda k: k.name)
 def test_every_key_is_documented(key):
     """
     With its variable and what it is for.

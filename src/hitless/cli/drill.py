@@ -28,24 +28,36 @@ from .output import FAILED, emit_table
     help="Write every run to FILE as a JSON list; - for standard output.",
 )
 @click.option(
+    "--alone",
+    "is_alone",
+    is_flag=True,
+    help="Publisher and viewer decide without the server, by its list and health answers only.",
+)
+@click.option(
     "--list", "show", is_flag=True, help="List the drills: what happens, what must hold."
 )
 @click.pass_context
 def drill(
-    ctx: click.Context, names: tuple[str, ...], runs: int, to: Path | None, show: bool
+    ctx: click.Context,
+    names: tuple[str, ...],
+    runs: int,
+    to: Path | None,
+    is_alone: bool,
+    show: bool,
 ) -> None:
     """
     Break real streams on purpose and measure the gap.
 
-    Publisher, viewer and stand-in providers are processes of their own on this machine; the gap
-    comes from the frame numbers in the picture that the viewer decodes. Exit status 1 if any run
-    did not pass.
+    Publisher, viewer, stand-in providers and the server are processes of their own on this
+    machine; the gap comes from the frame numbers in the picture that the viewer decodes. Exit
+    status 1 if any run did not pass.
 
     \b
     Examples:
       hitless drill                                     all of them, once
       hitless drill provider-killed --runs 5            one of them, with its spread
       hitless drill provider-killed --json gaps.json    the figures of each run
+      hitless drill --alone                             what holds without the server
       hitless drill --list
     """
     if show:
@@ -54,12 +66,12 @@ def drill(
             [(one.name, one.happens, one.holds) for one in CATALOGUE.values()],
         )
         return
-    wanted = chosen(names)
+    wanted = chosen(names, is_alone=is_alone)
     is_quiet = str(to) == "-"
     if to is not None and not is_quiet:
         _write(to, [])  # what cannot be written is known before the drills have run
     with machine_lock(lambda line: click.echo(line, err=is_quiet)):
-        results = asyncio.run(_run(wanted, runs, quiet=is_quiet))
+        results = asyncio.run(_run(wanted, runs, is_alone=is_alone, quiet=is_quiet))
     if to is not None:
         _write(to, results)
     if str(to) != "-":
@@ -68,10 +80,10 @@ def drill(
         ctx.exit(FAILED)
 
 
-async def _run(wanted: list[Drill], runs: int, *, quiet: bool) -> list[Result]:
+async def _run(wanted: list[Drill], runs: int, *, is_alone: bool, quiet: bool) -> list[Result]:
     results = []
     total = len(wanted) * runs
-    async for one, number, result in perform_all(wanted, runs):
+    async for one, number, result in perform_all(wanted, runs, is_alone=is_alone):
         results.append(result)
         verdict = (
             click.style("passed", fg="green") if result.passed else click.style("FAILED", fg="red")

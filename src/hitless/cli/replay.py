@@ -1,4 +1,4 @@
-"""`hitless replay` and `hitless why`: what a record tells."""
+"""`hitless replay` and `hitless why`: what a record tells, or a running server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from ..core.events import Announce, Effect
 from ..core.replay import replay as rerun
 from ..core.state import State
 from ..errors import ConfigError
+from .calls import Server, asks_server
+from .history import why_from_server
 from .output import emit_json, json_option
 
 
@@ -53,20 +55,31 @@ def replay(file: Path, as_json: bool) -> None:
 @click.option(
     "--record",
     "file",
-    required=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A record written by --record, or by the lab.",
+    help="A record written by --record, or by the lab; no server is asked.",
 )
+@asks_server
 @json_option
-def why(stream: str, file: Path, as_json: bool) -> None:
+def why(server: Server, stream: str, file: Path | None, as_json: bool) -> None:
     """
-    Tell from the record why a stream is where it is.
+    Tell why a stream is where it is.
+
+    A running server is asked, which knows what was decided for it and by whom; with --record, the
+    record of one publisher or viewer tells what that one saw.
 
     \b
     Examples:
+      hitless why morning-show
       hitless why morning-show --record incident.jsonl
     """
+    if file is None:
+        why_from_server(server, stream, as_json=as_json)
+        return
+    _why_from_record(file, stream, as_json=as_json)
+
+
+def _why_from_record(file: Path, stream: str, *, as_json: bool) -> None:
     history: list[dict[str, Any]] = []
     state, begun_s = State(), 0.0
     for number, (now, _, effects, after) in enumerate(rerun(_lines(file))):

@@ -197,8 +197,8 @@ class Run:
     def expect_nobody_blamed(self, *ends: Process) -> None:
         """No provider has a failure counted against it, at any of these ends, ever."""
         for end in ends:
-            blamed = [news["provider"] for news in end.news("provider.failed")]
-            self.expect(not blamed, f"{end.name} blamed {sorted(set(blamed))}")
+            blamed = [f"{n['provider']}: {n['because']}" for n in end.news("provider.failed")]
+            self.expect(not blamed, f"{end.name} blamed {'; '.join(blamed)}")
 
     def expect_no_move(self, *ends: Process) -> None:
         """None of these ends moved."""
@@ -295,46 +295,62 @@ class Drill:
     holds: str
     run: Callable[[Run], Awaitable[None]]
     gap_s_max: float
+    needs_server: bool
 
 
 CATALOGUE: Final[dict[str, Drill]] = {}
 
 
 def drill(
-    name: str, happens: str, holds: str, *, gap_s_max: float = GAP_S_MAX
+    name: str,
+    happens: str,
+    holds: str,
+    *,
+    gap_s_max: float = GAP_S_MAX,
+    needs_server: bool = False,
 ) -> Callable[[Callable[[Run], Awaitable[None]]], Callable[[Run], Awaitable[None]]]:
     """Put a drill into the catalogue."""
 
     def add(run: Callable[[Run], Awaitable[None]]) -> Callable[[Run], Awaitable[None]]:
         CATALOGUE[name] = Drill(
-            name=name, happens=happens, holds=holds, run=run, gap_s_max=gap_s_max
+            name=name,
+            happens=happens,
+            holds=holds,
+            run=run,
+            gap_s_max=gap_s_max,
+            needs_server=needs_server,
         )
         return run
 
     return add
 
 
-def chosen(names: Sequence[str]) -> list[Drill]:
+def chosen(names: Sequence[str], *, is_alone: bool = False) -> list[Drill]:
     """
-    Return the drills of these names, or all.
+    Return the drills of these names, or all; when alone, all that need no server.
 
     Raises:
-        ConfigError: There is no drill of that name.
+        ConfigError: There is no drill of that name, or one of them cannot be run alone.
     """
     for name in names:
         if name not in CATALOGUE:
             raise ConfigError(f"no drill called {name!r}; there are: {', '.join(CATALOGUE)}")
-    return [CATALOGUE[name] for name in names] or list(CATALOGUE.values())
+    found = [CATALOGUE[name] for name in names]
+    if is_alone and (needing := [one.name for one in found if one.needs_server]):
+        raise ConfigError(f"{', '.join(needing)}: cannot be run alone: it is about the server")
+    return found or [one for one in CATALOGUE.values() if not (is_alone and one.needs_server)]
 
 
-async def perform(one: Drill, *, voids_max: int = 2) -> Result:
+async def perform(one: Drill, *, is_alone: bool = False, voids_max: int = 2) -> Result:
     """
     Run a drill once, on a stage of its own. A void run is repeated at most `voids_max` times.
+
+    With `is_alone` its ends use the server's list and health only, and decide without it.
 
     Cancelling ends every process.
     """
     for attempt in range(voids_max + 1):
-        result, void = await _perform(one)
+        result, void = await _perform(one, is_alone)
         if not void:
             return result
         result.because.insert(0, f"void: {void}")
@@ -343,13 +359,16 @@ async def perform(one: Drill, *, voids_max: int = 2) -> Result:
     return result
 
 
-async def _perform(one: Drill) -> tuple[Result, str]:
+async def _perform(one: Drill, is_alone: bool) -> tuple[Result, str]:
     loop = asyncio.get_running_loop()
     begun_s, void = loop.time(), ""
     with tempfile.TemporaryDirectory(prefix="hitless-drill-") as folder:
         run: Run | None = None
         try:
-            async with asyncio.timeout(RUN_S_MAX), Stage(Path(folder), PROVIDERS) as stage:
+            async with (
+                asyncio.timeout(RUN_S_MAX),
+                Stage(Path(folder), PROVIDERS, is_alone=is_alone) as stage,
+            ):
                 run = Run(one.name, stage)
                 try:
                     await one.run(run)
@@ -402,9 +421,9 @@ def machine_lock(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 async def perform_all(
-    drills: Sequence[Drill], runs: int
+    drills: Sequence[Drill], runs: int, *, is_alone: bool = False
 ) -> AsyncIterator[tuple[Drill, int, Result]]:
     """Yield each result as it comes, drill by drill."""
     for one in drills:
         for number in range(runs):
-            yield one, number, await perform(one)
+            yield one, number, await perform(one, is_alone=is_alone)

@@ -29,6 +29,7 @@ import av
 import numpy as np
 
 from ..client.backend import Backend
+from ..client.control import ControlPlane
 from ..client.live import LiveStreamingProvider
 from ..client.session import LiveSession
 from ..client.stream import LiveStream
@@ -44,6 +45,7 @@ from ..media.gap import Shown, measure
 from ..media.sink import RECORD_S, FileSink, Meter, Sink
 from ..media.source import Quality
 from ..providers.whip import Whip
+from .wire import CLIENT_KEY_ENV
 
 
 FAILING_CAMERA = "failing-camera"
@@ -61,8 +63,13 @@ def say(type: str, **fields: Any) -> None:
     sys.stdout.flush()
 
 
-def _backend(url: str | None, policy: Policy) -> Backend | None:
-    return Backend(url, timeout_s=policy.health_timeout_s) if url else None
+def _backend(options: argparse.Namespace, policy: Policy) -> Backend | ControlPlane | None:
+    if options.backend is None:
+        return None
+    if options.client is None:
+        return Backend(options.backend, timeout_s=policy.health_timeout_s)
+    key = os.environ.get(CLIENT_KEY_ENV)
+    return ControlPlane(options.backend, key=key, client=options.client)
 
 
 def policy_of(text: str) -> Policy:
@@ -118,7 +125,7 @@ class End:
         self._tasks: set[asyncio.Task[None]] = set()
         self.live = LiveStreamingProvider(
             [self._provider(*one.split("=", 1)) for one in options.provider],
-            backend=_backend(options.backend, self.policy),
+            backend=_backend(options, self.policy),
             policy=self.policy,
             record=options.record,
             tell=self._told,
@@ -322,7 +329,9 @@ class End:
 
 
 def _is_ours(task: asyncio.Task[Any]) -> bool:
-    return task.get_name().startswith("hitless:")
+    """Whether a task belongs to a stream; the link to the server belongs to the client."""
+    name = task.get_name()
+    return name.startswith("hitless:") and name != "hitless: control link"
 
 
 def resources() -> dict[str, int]:
@@ -356,6 +365,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("role", choices=("publisher", "viewer"))
     parser.add_argument("--stream", required=True)
     parser.add_argument("--backend", help="URL of the backend; without it the order given counts")
+    parser.add_argument("--client", help="its name at the server; without it, it decides alone")
     parser.add_argument("--provider", action="append", required=True, metavar="NAME=URL")
     parser.add_argument("--policy", default="{}", metavar="JSON")
     parser.add_argument("--source", default="test-picture")

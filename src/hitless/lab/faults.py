@@ -2,7 +2,7 @@
 Everything that can be broken on purpose, in one catalogue.
 
 `hitless lab break NAME FAULT`, its `--help`, `docs/reference/faults.md` and the stand-ins' control
-API are all made from `CATALOGUE`. A fault is injected in one of four places (`Place`); what is
+API are all made from `CATALOGUE`. A fault is injected in one of five places (`Place`); what is
 sent there is data of the entry, so that nobody has to know a fault by its name.
 """
 
@@ -28,8 +28,10 @@ class Place(StrEnum):
     """A signal to the stand-in's process; `order["signal"]` names it."""
     RELAY = "relay"
     """In the network relay between one client and the stand-ins: `POST /control`."""
-    BACKEND = "backend"
-    """In the lab's backend: `PATCH` of `order["path"]`."""
+    FRONT = "front"
+    """In the front, the proxy before the server: `PATCH /control`."""
+    SERVER = "server"
+    """An operator's call to the server: `PATCH /v1/admin/providers/NAME`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,15 +106,15 @@ def _relay(
     )
 
 
-def _backend(
-    name: str, says: str, path: str, order: dict[str, Any], heal: dict[str, Any]
+def _change(
+    place: Place, name: str, says: str, order: dict[str, Any], heal: dict[str, Any]
 ) -> Fault:
     return Fault(
         name=name,
-        place=Place.BACKEND,
+        place=place,
         says=says,
-        order=MappingProxyType({"path": path, **order}),
-        heal=MappingProxyType({"path": path, **heal}),
+        order=MappingProxyType(order),
+        heal=MappingProxyType(heal),
     )
 
 
@@ -122,8 +124,6 @@ _SHARE = Parameter(
 _LATE = Parameter(
     name="delay_s_max", default=0.1, low=0, high=2, unit="s", says="longest delay of a packet"
 )
-_ONE = "/admin/providers/{name}"
-_ALL = "/admin/backend"
 
 CATALOGUE: Final[tuple[Fault, ...]] = (
     _stand("refuse", "answers 503 to every publisher and viewer"),
@@ -179,40 +179,68 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         ),
         _LATE,
     ),
-    _backend(
+    _change(
+        Place.SERVER,
         "disabled",
-        "the backend lists it as not active",
-        _ONE,
-        {"isActive": False},
-        {"isActive": True},
+        "the server lists it as not active",
+        {"is_active": False},
+        {"is_active": True},
     ),
-    _backend(
+    _change(
+        Place.FRONT,
         "unhealthy",
-        "the backend says that it is not healthy",
-        _ONE,
+        "the server seems to say that it is not healthy",
         {"healthy": False},
         {"healthy": None},
     ),
-    _backend(
-        "backend-slow", "the backend answers after 3 s", _ALL, {"slow_s": 3.0}, {"slow_s": 0}
+    _change(
+        Place.FRONT,
+        "backend-slow",
+        "list and health are answered after 3 s",
+        {"slow_s": 3.0},
+        {"slow_s": 0.0},
     ),
-    _backend("backend-500", "the backend answers 500", _ALL, {"broken": "500"}, {"broken": None}),
-    _backend(
+    _change(
+        Place.FRONT,
+        "backend-500",
+        "list and health are answered with 500",
+        {"broken": "500"},
+        {"broken": None},
+    ),
+    _change(
+        Place.FRONT,
         "backend-bad-json",
-        "the backend answers what is not JSON",
-        _ALL,
+        "list and health are answered with what is not JSON",
         {"broken": "bad-json"},
         {"broken": None},
     ),
-    _backend(
-        "backend-hangs", "the backend never answers", _ALL, {"broken": "hang"}, {"broken": None}
+    _change(
+        Place.FRONT,
+        "backend-hangs",
+        "list and health are never answered",
+        {"broken": "hang"},
+        {"broken": None},
     ),
-    _backend(
+    _change(
+        Place.FRONT,
         "backend-lies",
-        "the backend's list holds nonsense",
-        _ALL,
+        "the list holds nonsense",
         {"broken": "lie"},
         {"broken": None},
+    ),
+    _change(
+        Place.FRONT,
+        "backend-away",
+        "the server is gone for every client: its connections are cut, new ones refused",
+        {"away": True},
+        {"away": False},
+    ),
+    _change(
+        Place.FRONT,
+        "backend-silent",
+        "no packet passes between the server and its clients, and none is refused",
+        {"away": "silent"},
+        {"away": False},
     ),
 )
 

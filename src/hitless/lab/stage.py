@@ -1,9 +1,13 @@
 """
-The lab's stage: stand-ins, a backend, a relay, a publisher and viewers, each its own process.
+The lab's stage: stand-ins, the server, a relay, publishers and viewers, each its own process.
+
+The server is the real one, `hitless serve`, behind a front that can make it slow, broken, lying
+or away. Ends speak with it as clients of a control plane; on a stage that is `alone` they use its
+list and its health answers only, as those of any other backend.
 
 Everything is started through the guard, so nothing outlives whoever holds the stage. A stand-in
 that was killed is started again on its old port. Where a fault is injected (a signal, a stand-in's
-control, the relay, the backend) is read from the catalogue of faults.
+control, the relay, the front, an operator's call) is read from the catalogue of faults.
 """
 
 from __future__ import annotations
@@ -26,15 +30,22 @@ import aiohttp
 from ..errors import ConfigError, LocalFault
 from .faults import Fault, Place, find, numbers
 from .guard import Guard
-from .wire import TOKEN_ENV
+from .wire import CLIENT_KEY_ENV, TOKEN_ENV
 
 
 PROVIDERS: Final = ("agora", "zegocloud", "webrtc")
 """The stand-ins' names; they are not the companies' services."""
 
+LAB_ENV: Final[Mapping[str, str]] = {"HITLESS_SERVER__ALLOW_PRIVATE": "127.0.0.0/8"}
+"""Configuration of every process of the lab."""
+
 START_S_MAX: Final = 20.0
 """A process of the lab says that it is ready within this time [s], on a busy machine too."""
 
+SERVER: Final = "server"
+"""What the control plane is called here: `killed` and `hang` are faults of it too."""
+
+_KEY_FILE: Final = "hitless-keys.env"
 _LINE_BYTES_MAX = 1 << 22
 _LINES_KEPT = 20_000
 
@@ -149,6 +160,7 @@ class Stage:
         folder: Where records and logs go; it exists.
         providers: Names of the stand-ins, best first.
         ports: Ports of the stand-ins by name; others get any free one.
+        is_alone: Whether the ends decide without the server.
     """
 
     def __init__(
@@ -157,15 +169,19 @@ class Stage:
         providers: Sequence[str] = PROVIDERS,
         *,
         ports: Mapping[str, int] | None = None,
+        is_alone: bool = False,
     ) -> None:
         self.folder, self.names = folder, tuple(providers)
         self.token = secrets.token_urlsafe(24)
         self.stands: dict[str, Process] = {}
         self.urls: dict[str, str] = {}
-        self.backend: Process | None = None
+        self.server: Process | None = None
+        self.front: Process | None = None
         self.relay: Process | None = None
+        self.is_alone = is_alone
         self.broken: dict[str, list[str]] = {}
         self._ports = dict(ports or {})
+        self._keys: dict[str, str] = {}
         self._guard = Guard(grace_s=2.0)
         self.processes: list[Process] = []
         self._http: aiohttp.ClientSession | None = None
@@ -175,10 +191,15 @@ class Stage:
             await self._guard.start()
             limit = aiohttp.ClientTimeout(total=5)
             self._http = aiohttp.ClientSession(timeout=limit)
-            await asyncio.gather(*(self.start_stand(name) for name in self.names))
-            given = [f"--provider={name}={self.urls[name]}" for name in self.names]
-            self.backend = await self._start("backend", "hitless.lab.backend", *given)
-            self.urls["backend"] = self.backend.lines[0]["url"]
+            await asyncio.gather(
+                self.start_server(), *(self.start_stand(name) for name in self.names)
+            )
+            self.front = await self._start(
+                "front", "hitless.lab.front", f"--upstream={self.urls[SERVER]}"
+            )
+            self.urls["backend"] = self.front.lines[0]["url"]
+            for place, name in enumerate(self.names, start=1):
+                await self._register(name, place)
         except BaseException:
             await self.aclose()
             raise
@@ -221,6 +242,36 @@ class Stage:
         self.stands[name], self.urls[name] = stand, url
         self._ports[name] = int(url.rsplit(":", 1)[1])
 
+    async def start_server(self) -> None:
+        """Start the control plane, on the address and the database it had before."""
+        listen = self.urls.get(SERVER, "http://127.0.0.1:0").removeprefix("http://")
+        self.server = await self._start(
+            SERVER,
+            "hitless",
+            "serve",
+            f"--listen={listen}",
+            f"--database={self.folder / 'hitless.db'}",
+            "--name=lab",
+            "--open-list",
+            "--ready-json",
+        )
+        self.urls[SERVER] = self.server.lines[0]["url"]
+        lines = (self.folder / _KEY_FILE).read_text().splitlines()
+        self._keys = dict(line.split("=", 1) for line in lines if "=" in line)
+
+    async def _register(self, name: str, place: int) -> None:
+        url = self.urls[name]
+        body = {
+            "adapter": "whip",
+            "priority": place,
+            "config": {
+                "url": f"{url}/whip/{{stream}}",
+                "view_url": f"{url}/whep/{{stream}}",
+                "probe": "control",  # two cores carry the drill's own media, and no canary's
+            },
+        }
+        await self.admin(f"/v1/admin/providers/{name}", body, method="POST")
+
     async def start_relay(self) -> dict[str, str]:
         """Start the relay and return the URLs behind it, of the backend too."""
         given = [f"--upstream={name}={url}" for name, url in self.urls.items()]
@@ -260,12 +311,15 @@ class Stage:
             f"--policy={json.dumps(dict(policy or {}))}",
             f"--record={self.folder / f'{label}.jsonl'}",
             *([f"--backend={urls['backend']}"] if "backend" in urls else []),
+            *([] if self.is_alone or "backend" not in urls else [f"--client={label}"]),
             *(f"--provider={name}={urls[name]}" for name in names or self.names),
             *options,
         )
 
     async def _start(self, name: str, module: str, *options: str) -> Process:
-        env = {**os.environ, TOKEN_ENV: self.token, "PYTHONUNBUFFERED": "1"}
+        env = {**os.environ, **LAB_ENV, TOKEN_ENV: self.token, "PYTHONUNBUFFERED": "1"}
+        if name != SERVER:
+            env[CLIENT_KEY_ENV] = self._keys.get(CLIENT_KEY_ENV, "")
         with (self.folder / f"{name}.log").open("ab") as log:
             child = await self._guard.spawn(
                 [sys.executable, "-m", module, *options],
@@ -312,8 +366,8 @@ class Stage:
             found = find(fault)
             if found.heal:
                 await self._inject(name, found, dict(found.heal))
-        if name in self.names and self.stands[name].child.returncode is not None:
-            await self.start_stand(name)
+        if name != "*" and self._process(name).child.returncode is not None:
+            await (self.start_server() if name == SERVER else self.start_stand(name))
 
     async def _inject(self, name: str, fault: Fault, body: dict[str, Any]) -> None:
         self._check(name)
@@ -327,36 +381,71 @@ class Stage:
                     raise ConfigError(f"{fault.name} needs the relay, which this run has not")
                 url = self.relay.lines[0]["url"]
                 await self.control(url + "/control", {"target": name, **body})
-            case Place.BACKEND:
-                path = body.pop("path").format(name=name)
-                await self.control(self.urls["backend"] + path, body, method="PATCH")
+            case Place.FRONT:
+                if "healthy" in body:
+                    body = {"healthy": {name: body["healthy"]}}
+                await self.control(self.urls["backend"] + "/control", body, method="PATCH")
+            case Place.SERVER:
+                await self.admin(f"/v1/admin/providers/{name}", body)
 
     def signal(self, name: str, number: str) -> None:
-        """Send a signal to a stand-in's process."""
-        child = self.stands[name].child
+        """Send a signal to a stand-in's process, or to the server's."""
+        child = self._process(name).child
         if child.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.Signals[number])
 
     async def list_as(self, name: str, **change: object) -> None:
-        """Change what the backend says of a provider: isActive, priority, default, healthy."""
-        self._check(name)
-        url = f"{self.urls['backend']}/admin/providers/{name}"
-        await self.control(url, change, method="PATCH")
-
-    async def control(self, url: str, body: Mapping[str, object], *, method: str = "POST") -> None:
         """
-        Call one of the lab's control APIs.
+        Change what the server says of a provider, as an operator does.
+
+        Args:
+            name: Which.
+            change: `is_active`, `priority`, `is_default`, `is_drained`.
+        """
+        self._check(name)
+        await self.admin(f"/v1/admin/providers/{name}", change)
+
+    async def health_as(self, name: str, healthy: bool | None) -> None:
+        """Let health answers say this of a provider, whatever the server says; None: no more."""
+        self._check(name)
+        body = {"healthy": {name: healthy}}
+        await self.control(self.urls["backend"] + "/control", body, method="PATCH")
+
+    async def admin(
+        self, path: str, body: Mapping[str, object] | None = None, *, method: str = "PATCH"
+    ) -> Any:
+        """
+        Call the server as its owner, not through the front; return the data of its answer.
+
+        Raises:
+            LocalFault: It did not answer, or said no.
+        """
+        key = self._keys["HITLESS_OWNER_KEY"]
+        return await self.control(self.urls[SERVER] + path, body, method=method, key=key)
+
+    async def control(
+        self,
+        url: str,
+        body: Mapping[str, object] | None,
+        *,
+        method: str = "POST",
+        key: str | None = None,
+    ) -> Any:
+        """
+        Call one of the lab's control APIs, or with `key` the server; return its data, if any.
 
         Raises:
             LocalFault: It did not answer, or said no.
         """
         assert self._http is not None
-        headers = {"Authorization": f"Bearer {self.token}"}
+        headers = {"Authorization": f"Bearer {key or self.token}"}
         try:
             async with self._http.request(method, url, json=body, headers=headers) as answer:
+                text = await answer.text()
                 if answer.status >= 400:
-                    raise LocalFault(f"{url}: HTTP {answer.status}: {await answer.text()}")
+                    raise LocalFault(f"{url}: HTTP {answer.status}: {text}")
+                return json.loads(text).get("data") if text else None
         except (aiohttp.ClientError, TimeoutError) as exc:
             raise LocalFault(f"{url} does not answer: {type(exc).__name__}") from exc
 
@@ -378,6 +467,13 @@ class Stage:
             raise LocalFault(f"{url} does not answer: {type(exc).__name__}") from exc
         return told
 
+    def _process(self, name: str) -> Process:
+        if name == SERVER:
+            assert self.server is not None
+            return self.server
+        return self.stands[name]
+
     def _check(self, name: str) -> None:
-        if name not in self.names and name != "*":
-            raise ConfigError(f"no provider called {name!r} here: {', '.join(self.names)}")
+        if name not in (*self.names, SERVER, "*"):
+            known = ", ".join((*self.names, SERVER))
+            raise ConfigError(f"nothing called {name!r} here: {known}")

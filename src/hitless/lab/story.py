@@ -80,7 +80,7 @@ class Story:
         target = next(n for n in reversed(self.stage.names) if n not in (here, victim))
         self._say(f"the backend makes {target} the default: a planned migration")
         event_s = self._loop.time()
-        await self.stage.list_as(target, default=True)
+        await self.stage.list_as(target, is_default=True)
         await self._moved_from(here)
         await self._measure("across the planned migration", event_s, 6.0)
 

@@ -24,6 +24,8 @@ from ..errors import ConfigError
 
 
 TOKEN_ENV: Final = "HITLESS_LAB_TOKEN"
+CLIENT_KEY_ENV: Final = "HITLESS_CLIENT_KEY"
+"""Where an end of the lab finds its key for the server."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -36,14 +36,14 @@ async def errors_recorded(run: Run) -> None:
 )
 async def health_failures(run: Run) -> None:
     publisher, viewer = await run.on_air(policy={"health_interval_s": 0.5})
-    await run.stage.list_as("agora", healthy=False)
+    await run.stage.health_as("agora", healthy=False)
     await run.told(publisher, "health.failed", count=2)
-    await run.stage.list_as("agora", healthy=True)
+    await run.stage.health_as("agora", healthy=True)
     await run.told(publisher, "health.recovered")
     run.expect_no_move(publisher)
     event_s = run.now
     before = len(publisher.news("health.failed"))
-    await run.stage.list_as("agora", healthy=False)
+    await run.stage.health_as("agora", healthy=False)
     await run.told(publisher, "failover.started")
     failed = len(publisher.news("health.failed")) - before
     run.expect(failed == 3, f"it moved after {failed} failed checks, not 3")
@@ -59,7 +59,7 @@ async def health_failures(run: Run) -> None:
 async def provider_disabled(run: Run) -> None:
     publisher, viewer = await run.on_air()
     event_s = run.now
-    await run.stage.list_as("agora", isActive=False)
+    await run.stage.list_as("agora", is_active=False)
     moved_s = await run.told(publisher, "migration.started", limit_s=3.0)
     run.expect(moved_s - event_s < 1.6, f"it began only after {moved_s - event_s:.1f} s")
     await run.moved("zegocloud", publisher, viewer)

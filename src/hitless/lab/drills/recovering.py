@@ -61,9 +61,12 @@ async def recovery(run: Run) -> None:
 
 async def _fail_and_heal(run: Run, *ends: Process) -> None:
     await run.stage.break_("agora", "killed")
+    await run.stage.health_as("agora", False)  # a server that probes every 30 s is not as quick
     await run.moved("zegocloud", *ends)
     await run.told(ends[0], "circuit.opened")
+    await run.told(ends[0], "health.failed")
     await run.stage.heal("agora")
+    await run.stage.health_as("agora", None)
     await run.told(ends[0], "circuit.half_opened", limit_s=15.0)
 
 

@@ -33,7 +33,7 @@ async def start_with_failed_provider(run: Run) -> None:
     "attempts are exactly zegocloud",
 )
 async def start_with_disabled_default(run: Run) -> None:
-    await run.stage.list_as("agora", default=True, isActive=False)
+    await run.stage.list_as("agora", is_default=True, is_active=False)
     publisher, viewer = await run.on_air(settle_s=1.0)
     await run.expect_attempts(publisher, "zegocloud")
     await run.moved("zegocloud", publisher, viewer)
@@ -64,18 +64,18 @@ async def all_providers_down(run: Run) -> None:
 )
 async def all_providers_disabled(run: Run) -> None:
     for name in ALL:
-        await run.stage.list_as(name, isActive=False)
+        await run.stage.list_as(name, is_active=False)
     idle = await run.publisher(label="idle")
     over = await run.over(idle)
     named = [name for name in ALL if name in over["message"]]
     run.expect(over["error"] == "AllProvidersFailed", f"idle: the error is {over['error']}")
     run.expect(named == list(ALL), f"idle: the error names only {named}")
     for name in ALL:
-        await run.stage.list_as(name, isActive=True)
+        await run.stage.list_as(name, is_active=True)
     publisher, viewer = await run.on_air()
     event_s = run.now
     for name in ALL:
-        await run.stage.list_as(name, isActive=False)
+        await run.stage.list_as(name, is_active=False)
     await run.told(publisher, "stream.stays")
     await run.measure(viewer, event_s)
     run.expect(run.result.frames_lost == 0, "frames were lost")
@@ -97,6 +97,8 @@ async def join_with_failed_provider(run: Run) -> None:
     seen = attempts(viewer)
     # On a busy machine the next provider is asked too (hedge_s) before agora's retry is due.
     found = seen in (["agora", "agora", "zegocloud"], ["agora", "zegocloud"])
+    if not run.stage.is_alone:  # its plan says where the stream is
+        found = seen == ["zegocloud"]
     run.expect(found, f"the viewer's attempts were {seen}")
     run.note(f"first frame {started['at_s'] - started['began_s']:.3f} s after join_stream")
 

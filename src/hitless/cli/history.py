@@ -1,0 +1,287 @@
+"""`hitless audit` and `hitless incident`, and what `hitless why` asks a server: what was done."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import click
+import msgspec
+
+from ..client.secret import is_secret_name
+from ..errors import ConfigError
+from ..server.clock import wall_s
+from ..server.wire import AuditEntry, Settings, Stream
+from .calls import NotThere, Server, asks_server
+from .moves import one_stream, some_streams
+from .output import emit_json, json_option
+from .providers import all_providers
+from .words import ago, count, duration, moment, say, table
+
+
+PAGE_MAX: Final = 1000
+INCIDENT_ENTRIES_MAX: Final = 10_000
+INCIDENT_STREAMS_MAX: Final = 10_000
+WHY_ENTRIES_MAX: Final = 200
+WHY_PROVIDER_ENTRIES_MAX: Final = 20
+
+FORMAT: Final = 1
+"""Of the document that `hitless incident` writes."""
+
+_WORDS_MAX: Final = 3
+"""Changed fields that a line of the log names."""
+
+_REDACTED: Final = "(redacted)"
+_SECRETS: Final = (
+    (re.compile(r"\bhk_([a-z0-9]+)_[A-Za-z0-9_-]{16,}"), rf"hk_\1_{_REDACTED}"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}"), _REDACTED),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {_REDACTED}"),
+)
+"""API keys, JSON web tokens, Authorization headers."""
+_URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://[^\s\"'<>]+", re.IGNORECASE)
+
+
+def entries(
+    server: Server, *, limit: int, target: str | None = None, since_s: float | None = None
+) -> list[AuditEntry]:
+    """
+    Return entries of the audit log, the newest first.
+
+    Args:
+        server: Whose.
+        limit: How many at most.
+        target: Only what was done to this provider, stream, key or setting.
+        since_s: Only what was done at or after [s since 1970].
+    """
+    found: list[AuditEntry] = []
+    while len(found) < limit:
+        size = min(PAGE_MAX, limit - len(found))
+        before = found[-1].id if found else None
+        query = {"target": target, "since_s": since_s, "before": before, "limit": size}
+        page = server.ask(list[AuditEntry], "GET", "/v1/admin/audit", query=query)
+        found += page
+        if len(page) < size:
+            break
+    return found
+
+
+@click.command()
+@click.option("--target", metavar="NAME", help="Only what was done to this.")
+@click.option("--since", type=duration, metavar="TIME", help="How far back: 30m, 1h, 7d.")
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(1, 100_000), help="Most entries."
+)
+@asks_server
+@json_option
+def audit(
+    server: Server, target: str | None, since: float | None, limit: int, as_json: bool
+) -> None:
+    """
+    Show who did what, when and why, the newest first.
+
+    WHO is the id of a key, or the part of the server that decided. A target is a provider, a
+    stream, a key or a setting.
+
+    \b
+    Examples:
+      hitless audit
+      hitless audit --since 1h --target agora
+      hitless audit --limit 1000 --json
+    """
+    since_s = None if since is None else wall_s() - since
+    found = entries(server, limit=limit, target=target, since_s=since_s)
+    if as_json:
+        emit_json(msgspec.to_builtins(found))
+    elif not found:
+        click.echo("nothing was done", err=True)
+    else:
+        rows = (
+            (moment(one.at_s), one.who, one.what, one.target, difference(one), one.because or "-")
+            for one in found
+        )
+        table(("when", "who", "what", "target", "change", "because"), rows)
+
+
+@click.command()
+@click.option(
+    "--since",
+    type=duration,
+    default="1h",
+    show_default=True,
+    metavar="TIME",
+    help="How far back: 30m, 1h, 7d.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write it to FILE, readable by you only.",
+)
+@asks_server
+@click.option("--json", "as_json", is_flag=True, help="It is JSON in any case.")
+def incident(server: Server, since: float, output: Path | None, as_json: bool) -> None:
+    """
+    Collect what happened into one JSON document.
+
+    It holds the audit log, the providers with their verdicts, the settings, and the streams that
+    are on or changed in that time. Keys, tokens and passwords are taken out; names of streams
+    are not.
+
+    \b
+    Examples:
+      hitless incident --since 1h --output incident.json
+      hitless incident --since 30m > incident.json
+    """
+    if output is not None:
+        _write(output, "")  # what cannot be written is known before the server is asked
+    document = redacted(collect(server, since))
+    if output is None:
+        emit_json(document)
+        return
+    _write(output, msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
+    parts = count(len(document["streams"]), "stream")
+    click.echo(f"{output}: {len(document['audit'])} audit entries, {parts}", err=True)
+
+
+def collect(server: Server, since: float) -> dict[str, Any]:
+    """
+    Return what a server knows of the last `since` seconds, as JSON values.
+
+    The log comes last: what was done while the rest was read is in it.
+    """
+    now_s = wall_s()
+    settings = server.ask(Settings, "GET", "/v1/admin/settings")
+    providers = all_providers(server)
+    on, is_cut = some_streams(server, limit=INCIDENT_STREAMS_MAX)
+    over, is_cut_too = some_streams(server, limit=INCIDENT_STREAMS_MAX, ended=True)
+    recent = [one for one in over if one.changed_ago_s <= since]
+    log = entries(server, limit=INCIDENT_ENTRIES_MAX + 1, since_s=now_s - since)
+    document: dict[str, Any] = msgspec.to_builtins(
+        {
+            "format": FORMAT,
+            "version": version("hitless"),
+            "server": server.url,
+            "made_s": now_s,
+            "since_s": now_s - since,
+            "is_complete": not (is_cut or is_cut_too or len(log) > INCIDENT_ENTRIES_MAX),
+            "settings": settings,
+            "providers": providers,
+            "streams": [*on, *recent],
+            "audit": log[:INCIDENT_ENTRIES_MAX],
+        }
+    )
+    return document
+
+
+def redacted(value: Any) -> Any:
+    """Return JSON values without what opens anything: keys, tokens, passwords in addresses."""
+    if isinstance(value, Mapping):
+        return {
+            key: _REDACTED if is_secret_name(key) and inner else redacted(inner)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [redacted(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    for pattern, instead in _SECRETS:
+        value = pattern.sub(instead, value)
+    return _URL.sub(lambda match: _bare(match[0]), value)
+
+
+def _bare(url: str) -> str:
+    """Return an address without user, password and parameters."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return _REDACTED
+    query = f"?{_REDACTED}" if parts.query or parts.fragment else ""
+    return f"{parts.scheme}://{host}{parts.path}{query}"
+
+
+def _write(output: Path, text: str) -> None:
+    try:
+        number = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as exc:
+        raise ConfigError(f"cannot write {output}: {exc.strerror}") from exc
+
+
+def difference(entry: AuditEntry) -> str:
+    """Return what an entry changed, in a few words: `priority 1 -> 5`."""
+    before, after = _flat(entry.before), _flat(entry.after)
+    if entry.after is None:
+        return "-"
+    if entry.before is None:
+        said = [f"{key} {_short(value)}" for key, value in after.items()]
+        return ", ".join(said) if len(said) <= _WORDS_MAX else "-"
+    said = [
+        f"{key} {_short(before.get(key))} -> {_short(after.get(key))}"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key)
+    ]
+    if len(said) > _WORDS_MAX:
+        said[_WORDS_MAX:] = [f"{len(said) - _WORDS_MAX} more"]
+    return ", ".join(said) or "-"
+
+
+def _flat(value: object) -> dict[str, object]:
+    """Return an object's fields with those of objects in it: `config.url`."""
+    found: dict[str, object] = {}
+    for key, inner in value.items() if isinstance(value, Mapping) else ():
+        if isinstance(inner, Mapping):
+            found |= {f"{key}.{name}": below for name, below in inner.items()}
+        elif inner not in (None, ""):
+            found[str(key)] = inner
+    return found
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return "none"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 30 else text[:29] + "…"
+
+
+# --- Why ---
+
+
+def why_from_server(server: Server, stream: str, *, as_json: bool) -> None:
+    """
+    Say where a stream is and what was done to it and to its provider, the oldest first.
+
+    Raises:
+        NotThere: The server knows nothing of it.
+    """
+    log = entries(server, limit=WHY_ENTRIES_MAX, target=stream)
+    here: Stream | None = None
+    try:
+        here = one_stream(server, stream)
+    except NotThere:
+        if not log:
+            raise
+    if here is not None and here.provider:
+        log += entries(server, limit=WHY_PROVIDER_ENTRIES_MAX, target=here.provider)
+    log.sort(key=lambda entry: int(entry.id))
+    if as_json:
+        emit_json(msgspec.to_builtins({"stream": stream, "now": here, "history": log}))
+        return
+    for entry in log:
+        told = "" if entry.target == stream else f"{entry.target}: "
+        because = entry.because or difference(entry)
+        say(f"{moment(entry.at_s)}  {entry.what:<22} {told}{because}")
+    if here is None:
+        click.echo("the server does not know it any more")
+        return
+    flows = "media flows" if here.is_carried else "no media yet"
+    now = f"{here.stream}: {here.state} with {here.provider or 'nobody'} (epoch {here.epoch})"
+    if here.state != "ended":
+        now += f", {flows}, {count(here.viewers, 'viewer')}"
+    say(f"{now}, since {ago(here.changed_ago_s)}: {here.because or 'no reason'}")

@@ -1,0 +1,1 @@
+"""The control plane: one server that knows every provider and every stream."""

@@ -1,0 +1,491 @@
+"""
+Fleet moves: many streams leave a provider by one row, of which every node works out its part.
+
+An operator drains, disables or prefers a provider, or the leader finds one down: one row says
+whence, whither and how fast. Each node moves its own streams by their own compare-and-set, each
+second those that are due in it: so a freeze holds at once, and whatever a publisher or an operator
+does at the same time wins or loses cleanly. The numbers are `core/fleet.py`'s, the limits are
+`core/rails.py`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from ..core import fleet, rails, rendezvous
+from ..core.agreement import By
+from ..core.evidence import Word
+from .coordinator import Coordinator, Rejected, Tell
+from .judging import Judge
+from .moves import MIN_VIEWER_REACH, STARTS_PER_S
+from .providers import Providers
+from .store import Store
+from .store_nodes import Lease
+from .store_operators import FleetMove, ProviderRow
+from .store_rows import Audit
+from .store_streams import NodeCount, StreamRow
+
+
+if TYPE_CHECKING:
+    from .rescues import Rescues
+    from .wire import Settings
+
+TOPIC: Final = "fleet"
+"""What other nodes are woken with."""
+
+HORIZON_S: Final = 1.2
+"""Moves that are due within this are made now, and told with their moment [s]: one second until
+the next look, and some for a look that comes late."""
+AGAIN_S: Final = 30.0
+"""A provider that is down and still has streams is left again after this [s]."""
+SPARE_S: Final = 30.0
+"""A move that has had its time and this [s] is over, whoever stayed."""
+ALIVE_S: Final = 10.0
+"""A node not heard of for so long [s] leaves its streams to the leader."""
+
+_PAGE: Final = 500
+_AT_ONCE: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """
+    A wish to empty a provider.
+
+    Attributes:
+        source: Whose streams.
+        by: An operator, or this server.
+        who: For the audit log: a key's id, a node.
+        because: Why, in words.
+        target: Where to; empty: wherever they can go.
+        share: Of the streams with media [0..1].
+    """
+
+    source: str
+    by: By
+    who: str
+    because: str
+    target: str = ""
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordered:
+    """How many streams are on their way, how many stay, and why."""
+
+    moving: int
+    staying: int
+    because: str
+
+
+class Fleet:
+    """
+    The fleet moves of one node.
+
+    Args:
+        store: Where the rows are.
+        providers: Where streams can go.
+        judge: How providers are.
+        coordinator: Moves one stream.
+        rescues: Knows which publishers have lost media.
+        node: Name of this node.
+        settings: What holds for the whole server.
+        tell: Hears every event.
+        min_viewer_reach: Share of a stream's viewers that must be able to follow [0..1].
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        providers: Providers,
+        judge: Judge,
+        coordinator: Coordinator,
+        rescues: Rescues,
+        node: str,
+        settings: Callable[[], Settings],
+        tell: Tell,
+        min_viewer_reach: float = MIN_VIEWER_REACH,
+    ) -> None:
+        self._store, self._providers, self._judge = store, providers, judge
+        self._coordinator, self._rescues = coordinator, rescues
+        self._node, self._settings, self._tell = node, settings, tell
+        self._min_reach = min_viewer_reach
+        self._dealt_until_s: dict[int, float] = {}
+        """By move: the end of the time whose slots were dealt here [s]."""
+        self._held: dict[int, Mapping[str, int]] = {}
+        self._asked_s: dict[str, float] = {}
+        """By provider: when it was last thought of leaving it [s, the loop's clock]."""
+
+    # --- Ordering ---
+
+    async def followed(self, before: Sequence[str], who: str, because: str) -> None:
+        """
+        Order what a change by an operator means to move.
+
+        Args:
+            before: The order of the providers before the change.
+            who: For the audit log.
+            because: Why, in words.
+        """
+        after = self._providers.order()
+        leaving = [Order(source=gone, by=By.OPERATOR, who=who, because=because)
+                   for gone in before if gone not in after]  # fmt: skip
+        if after and (not before or before[0] != after[0]):
+            leaving += [
+                Order(source=other, by=By.OPERATOR, who=who, because=because, target=after[0])
+                for other in after[1:]
+            ]
+        for order in leaving:
+            try:
+                await self.order(order)
+            except Rejected as rejected:
+                self._tell("move.refused", provider=order.source, because=rejected.because)
+
+    async def order(self, order: Order, lease: Lease | None = None) -> Ordered:
+        """
+        Empty a provider; the nodes are told, and move their own streams from now on.
+
+        Args:
+            order: What is wanted.
+            lease: What it is ordered by, if by this server.
+
+        Raises:
+            Rejected: It must not be, or there is nowhere to go; says why.
+        """
+        shares = await self._store.streams.shares(order.source)
+        live = sum(share.carried for share in shares)
+        dark = sum(share.streams for share in shares) - live
+        if not dark + live:
+            return Ordered(moving=0, staying=0, because=f"{order.source} carries nothing")
+        loads = {count.provider: count.streams for count in await self._store.streams.counts()}
+        aims = self._targets(order, loads, dark=dark, live=live)
+        decision = self._decision(order, sum(loads.values()))
+        if not decision.is_allowed or not aims.weights:
+            because = aims.because if decision.is_allowed else decision.because
+            raise Rejected(409, "no-move", because)
+        moving = round(aims.live_share * order.share * live) + dark
+        because = f"{order.because}; {aims.because}"
+        if order.by is By.SERVER and self._settings().mode == "observe":
+            because = f"only observed: {moving} streams would move {aims.because}"
+            return Ordered(moving=0, staying=dark + live, because=because)
+        plan = self._plan(order, shares, aims, decision)
+        audit = Audit(
+            who=order.who,
+            what="streams.moved",
+            target=order.source,
+            because=because,
+            after={"targets": dict(aims.weights), "streams": moving,
+                   "live_per_minute": decision.live_per_minute},
+        )  # fmt: skip
+        for other in await self._store.fleet_moves.open():
+            if other.source == order.source:  # the newer one replaces it
+                await self._store.fleet_moves.finish(other.id)
+        row = await self._store.fleet_moves.insert(
+            order.source, plan, by=order.by, because=order.because,
+            audit=audit, wake=TOPIC, lease=lease,
+        )  # fmt: skip
+        if row is None:
+            raise Rejected(409, "no-lease", "another node leads now")
+        self._tell(
+            "streams.moved",
+            provider=order.source, because=because, moved=moving, stayed=dark + live - moving,
+        )  # fmt: skip
+        return Ordered(moving=moving, staying=dark + live - moving, because=because)
+
+    def _targets(
+        self, order: Order, loads: Mapping[str, int], *, dark: int, live: int
+    ) -> rails.Targets:
+        """Return where to: the best tier of priority that has room for all, or all tiers."""
+        rows = self._providers.rows
+        source = rows.get(order.source)
+        candidates = {
+            name: self._candidate(order, row, loads.get(name, 0)) for name, row in rows.items()
+        }
+        usable = sorted(
+            (row for name, row in rows.items() if candidates[name].is_usable),
+            key=lambda row: (row.name != self._providers.default, row.priority),
+        )
+        tiers = itertools.groupby(
+            usable, key=lambda row: (row.name != self._providers.default, row.priority)
+        )
+        chosen = {source.name: candidates[source.name]} if source is not None else {}
+        found = rails.targets(order.source, chosen, dark=dark, live=live)
+        for _, tier in tiers:
+            chosen |= {row.name: candidates[row.name] for row in tier}
+            found = rails.targets(order.source, chosen, dark=dark, live=live)
+            if found.weights and not found.staying and not found.over:
+                break
+        return found
+
+    def _candidate(self, order: Order, row: ProviderRow, streams: int) -> rails.Candidate:
+        most, domain = row.config.get("max_streams"), row.config.get("fault_domain")
+        is_chosen = not order.target or row.name == order.target
+        is_well = self._judge.verdict(row.name).word is not Word.DOWN or bool(order.target)
+        return rails.Candidate(
+            weight=(row.weight or 1.0) if order.target else row.weight,
+            starts_per_s=row.starts_per_s or STARTS_PER_S,
+            max_streams=most if isinstance(most, int) else None,
+            streams=streams,
+            fault_domain=domain if isinstance(domain, str) else "",
+            is_usable=row.is_active and not row.is_drained and is_chosen and is_well
+            and row.name != order.source,
+        )  # fmt: skip
+
+    def _decision(self, order: Order, streams: int) -> rails.Decision:
+        active = {name for name, row in self._providers.rows.items() if row.is_active}
+        bad = (Word.DOWN, Word.DISABLED)
+        return rails.allowed(
+            order.source,
+            active=active,
+            healthy={name for name in active if self._judge.verdict(name).word not in bad},
+            streams=streams,
+            is_operator=order.by is By.OPERATOR,
+            is_frozen=self._settings().is_frozen,
+        )
+
+    def _plan(
+        self,
+        order: Order,
+        shares: Sequence[NodeCount],
+        aims: rails.Targets,
+        decision: rails.Decision,
+    ) -> fleet.FleetMove:
+        rows = self._providers.rows
+        source = rows.get(order.source)
+        configured = {name: rows[name].weight for name in aims.weights}
+        return fleet.FleetMove(
+            id="",  # the row's
+            source=order.source,
+            weights=aims.weights,
+            configured={**configured, order.source: source.weight if source else 1.0},
+            starts_per_s={n: rows[n].starts_per_s or STARTS_PER_S for n in aims.weights},
+            shares={
+                self._node: fleet.NodeShare(),
+                **{
+                    share.node: fleet.NodeShare(
+                        dark=share.streams - share.carried, live=share.carried
+                    )
+                    for share in shares
+                },
+            },
+            begun_s=0.0,  # the row's
+            live_share=aims.live_share * order.share,
+            live_per_minute=decision.live_per_minute,
+            because=order.because,
+        )
+
+    # --- Moving ---
+
+    async def tick(self, *, is_leader: bool) -> None:
+        """
+        Move what is due here; call it about once a second, and when woken.
+
+        It reads the moves from the store: a node that cannot, moves nothing.
+        """
+        rows = await self._store.fleet_moves.open()
+        known = {row.id for row in rows}
+        self._dealt_until_s = {k: v for k, v in self._dealt_until_s.items() if k in known}
+        self._held = {k: v for k, v in self._held.items() if k in known}
+        if rows:
+            now_s = await self._store.now_s()
+            for row in rows:
+                await self._deal(row, now_s, is_leader=is_leader)
+
+    async def _deal(self, row: FleetMove, now_s: float, *, is_leader: bool) -> None:
+        is_ours = row.by == By.SERVER
+        until_s = self._dealt_until_s.get(row.id, 0.0)
+        if now_s + HORIZON_S <= until_s or (is_ours and self._settings().mode == "observe"):
+            return
+        plan = _plan_of(row)
+        if self._node not in plan.shares:
+            plan = replace(plan, shares={**plan.shares, self._node: fleet.NodeShare()})
+        streams = await self._own(row, plan, is_leader=is_leader)
+        is_frozen = is_ours and self._settings().is_frozen
+        deal = await asyncio.to_thread(
+            fleet.due, plan, streams,
+            node=self._node, now_s=max(now_s, until_s), is_frozen=is_frozen,
+        )  # fmt: skip
+        until_s = self._dealt_until_s[row.id] = now_s + HORIZON_S
+        self._tell_held(row, deal.held)
+        due = list(itertools.takewhile(lambda one: one.at_s < until_s, deal.moves))
+        for at in range(0, len(due), _AT_ONCE):
+            lot = due[at : at + _AT_ONCE]
+            await asyncio.gather(*(self._move(row, one, one.at_s - now_s) for one in lot))
+
+    async def _move(self, row: FleetMove, due: fleet.Due, delay_s: float) -> None:
+        try:
+            await self._coordinator.move(
+                due.stream,
+                due.target,
+                by=By(row.by),
+                because=row.because,
+                delay_s=max(0.0, round(delay_s, 3)),
+                is_alone=True,  # its group has the same key, and so the same target
+            )
+        except Rejected as rejected:
+            if rejected.code != "moved-meanwhile":
+                self._tell(
+                    "move.refused",
+                    stream=due.stream, provider=due.target, because=rejected.because,
+                )  # fmt: skip
+
+    async def _own(
+        self, row: FleetMove, plan: fleet.FleetMove, *, is_leader: bool
+    ) -> list[fleet.Moving]:
+        """Return the source's streams that this node answers for, less those it may not move."""
+        nodes = {self._node}
+        if is_leader:
+            alive = {one.name for one in await self._store.nodes.alive(ALIVE_S)}
+            shares = await self._store.streams.shares(row.source)
+            nodes |= {share.node for share in shares} - alive
+        reach = await self._reach(row.source, plan.targets)
+        share = self._settings().share if row.by == By.SERVER else 100
+        found: list[fleet.Moving] = []
+        for node in sorted(nodes):
+            async for stream in self._streams_of(row.source, node):
+                key = rendezvous.key(stream.group_id)
+                if rendezvous.share_of(key, share):
+                    found.append(
+                        fleet.Moving(
+                            id=stream.id,
+                            key=key,
+                            provider=stream.provider,
+                            has_media=stream.is_carried
+                            and not self._rescues.has_lost(stream.id, stream.publisher),
+                            can_open=reach.get(stream.id),
+                        )
+                    )
+        return found
+
+    async def _streams_of(self, provider: str, node: str) -> AsyncIterator[StreamRow]:
+        after: str | None = None
+        while True:
+            rows = await self._store.streams.page(
+                provider=provider, node=node, is_on=True, after=after, limit=_PAGE
+            )
+            for row in rows:
+                yield row
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1].id
+
+    async def _reach(self, source: str, targets: Sequence[str]) -> dict[str, frozenset[str]]:
+        """Return the targets that a stream can move to, of those that not all are open to."""
+        adapters = {name: self._providers.rows[name].adapter for name in targets
+                    if name in self._providers.rows}  # fmt: skip
+        viewers: dict[str, int] = {}
+        behind: dict[tuple[str, str], float] = {}
+        for one in await self._store.members.reach(source):
+            if one.role == "viewer":
+                viewers[one.stream] = viewers.get(one.stream, 0) + one.members
+            for name, adapter in adapters.items():
+                if one.adapters and adapter not in one.adapters:
+                    cost = float(one.members) if one.role == "viewer" else float("inf")
+                    behind[one.stream, name] = behind.get((one.stream, name), 0.0) + cost
+        found: dict[str, frozenset[str]] = {}
+        for stream in {stream for stream, _ in behind}:
+            bearable = (1.0 - self._min_reach) * viewers.get(stream, 0)
+            found[stream] = frozenset(
+                name for name in adapters if behind.get((stream, name), 0.0) <= bearable
+            )
+        return found
+
+    def _tell_held(self, row: FleetMove, held: Mapping[str, int]) -> None:
+        if held and held != self._held.get(row.id):
+            self._held[row.id] = dict(held)
+            because = "; ".join(f"{count} stay: {why}" for why, count in held.items())
+            self._tell("streams.held", provider=row.source, because=because)
+
+    # --- Leading ---
+
+    async def lead(self, lease: Lease) -> None:
+        """
+        Begin and end fleet moves; for the leader, about once a second.
+
+        Args:
+            lease: Of the leader.
+        """
+        rows = await self._store.fleet_moves.open()
+        counts = {count.provider: count.streams for count in await self._store.streams.counts()}
+        now_s = await self._store.now_s() if rows else 0.0
+        for row in rows:
+            over = self._over(row, counts.get(row.source, 0), now_s)
+            if over:
+                await self._store.fleet_moves.finish(row.id)
+                self._tell("streams.settled", provider=row.source, because=over)
+        leaving = {row.source for row in rows}
+        loop_s = asyncio.get_running_loop().time()
+        for name, provider in self._providers.rows.items():
+            why = self._why_leave(provider)
+            is_late = loop_s - self._asked_s.get(name, float("-inf")) >= AGAIN_S
+            if why and counts.get(name) and name not in leaving and is_late:
+                self._asked_s[name] = loop_s
+                await self._leave(provider, why, lease)
+            elif not why:
+                self._asked_s.pop(name, None)
+
+    def _why_leave(self, row: ProviderRow) -> str:
+        if not row.is_active:
+            return "it is disabled"
+        if row.is_drained:
+            return "it is being drained"
+        verdict = self._judge.verdict(row.name)
+        return f"it is down: {verdict.because}" if verdict.word is Word.DOWN else ""
+
+    async def _leave(self, row: ProviderRow, why: str, lease: Lease) -> None:
+        is_said = not row.is_active or row.is_drained
+        by = By.OPERATOR if is_said else By.SERVER
+        order = Order(source=row.name, by=by, who=self._node, because=f"{row.name}: {why}")
+        try:
+            done = await self.order(order, lease)
+        except Rejected as rejected:
+            what, because = "streams.stay", rejected.because
+        else:
+            if done.moving or not done.staying:
+                return
+            what, because = "streams.observed", done.because
+        audit = Audit(who=self._node, what=what, target=row.name, because=because)
+        await self._store.audit.append([audit])
+        self._tell(what, provider=row.name, because=because)
+
+    def _over(self, row: FleetMove, streams: int, now_s: float) -> str:
+        """Say why a move is over; empty: it is not."""
+        if not streams:
+            return f"{row.source} is empty"
+        plan = _plan_of(row)
+        provider = self._providers.rows.get(row.source)
+        if row.by == By.SERVER and provider is not None and not self._why_leave(provider):
+            return f"{row.source} is not down any more: the rest stays"
+        for name in plan.targets:
+            target = self._providers.rows.get(name)
+            if target is None or not target.is_active or target.is_drained:
+                return f"{name} cannot be used any more"
+            if row.by == By.SERVER and self._judge.verdict(name).word is Word.DOWN:
+                return f"{name} is down, too"
+        if now_s - row.begun_s > _length_s(plan) + SPARE_S:
+            return f"{streams} streams stay with {row.source}"
+        return ""
+
+
+def _plan_of(row: FleetMove) -> fleet.FleetMove:
+    plan = {**row.plan, "id": str(row.id), "begun_s": row.begun_s}
+    return msgspec.convert(plan, fleet.FleetMove)
+
+
+def _length_s(plan: fleet.FleetMove) -> float:
+    """Return how long a move takes if every stream goes [s]."""
+    live = sum(share.live for share in plan.shares.values())
+    dark = sum(share.dark for share in plan.shares.values())
+    by_target_s = max(
+        (live + dark) * plan.weights[name] / plan.starts_per_s[name] for name in plan.targets
+    )
+    if not plan.live_per_minute:
+        return by_target_s
+    return by_target_s + 60.0 * live / plan.live_per_minute

@@ -1,0 +1,77 @@
+"""One stream's move: where it can go, and whether its viewers can follow."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .coordinator import Rejected
+from .providers import Providers
+from .store import Store
+from .store_members import Member, Role
+
+
+STARTS_PER_S: Final = 50.0
+"""What a provider that says nothing is taken to accept [1/s]."""
+
+MIN_VIEWER_REACH: Final = 0.95
+"""A planned move that leaves a larger share of a stream's viewers behind is refused."""
+
+
+class Moves:
+    """
+    What an operator's move of one stream is checked by.
+
+    Args:
+        store: Where the rows are.
+        providers: Where streams can go.
+        min_viewer_reach: Share of a stream's viewers that must be able to follow [0..1].
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        providers: Providers,
+        *,
+        min_viewer_reach: float = MIN_VIEWER_REACH,
+    ) -> None:
+        self._store, self._providers = store, providers
+        self._min_reach = min_viewer_reach
+
+    async def other(self, stream: str) -> str:
+        """
+        Return where a stream can go from where it is.
+
+        Raises:
+            Rejected: Nowhere.
+        """
+        row = await self._store.streams.one(stream)
+        here = row.provider if row else ""
+        found = next((name for name in self._providers.order() if name != here), None)
+        if found is None:
+            raise Rejected(409, "no-provider", self._providers.why_nobody())
+        return found
+
+    async def check_reach(self, stream: str, target: str) -> None:
+        """
+        Check that enough of a stream's viewers can open `target`.
+
+        Raises:
+            Rejected: Too many cannot; says how many of how many.
+        """
+        row = self._providers.rows.get(target)
+        if row is None:
+            raise Rejected(404, "unknown-provider", f"there is no provider {target[:80]!r}")
+        members = await self._store.members.of_stream(stream)
+        viewers = [m for m in members if m.role is Role.VIEWER]
+        behind = sum(not _can_open(m, row.adapter) for m in viewers)
+        if viewers and behind > (1.0 - self._min_reach) * len(viewers):
+            raise Rejected(
+                409,
+                "unreachable",
+                f"{behind} of {len(viewers)} viewers cannot open {target} "
+                f"(min_viewer_reach = {self._min_reach:g})",
+            )
+
+
+def _can_open(member: Member, adapter: str) -> bool:
+    return not member.adapters or adapter in member.adapters

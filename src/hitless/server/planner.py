@@ -1,0 +1,113 @@
+"""What a client is given when it starts or joins a stream: where, in which order, with what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..client.protocol import Plan, PlanRequest
+from ..core.events import Role as End
+from .clock import wall_s
+from .keys import Identity
+from .plans import CREDENTIAL_S, OUTAGE_S, Asker, Mint, PlanFacts, PlanRefused, PlanSigner
+from .store_members import Role
+from .store_streams import StreamRow
+
+
+class Planner:
+    """
+    Writes plans, and reads the ones that clients bring back.
+
+    Args:
+        signer: Signs them.
+        mint: Makes the credentials in them.
+        credential_s: How long the credential of the live leg is valid [s].
+        outage_s: How long those of stand-by legs are [s].
+    """
+
+    def __init__(
+        self,
+        signer: PlanSigner,
+        mint: Mint,
+        *,
+        credential_s: float = CREDENTIAL_S,
+        outage_s: float = OUTAGE_S,
+    ) -> None:
+        self._signer, self._mint = signer, mint
+        self._credential_s, self._outage_s = credential_s, outage_s
+
+    def presented(self, request: PlanRequest) -> int:
+        """Return the signed epoch that a client brought along; 0: none that counts."""
+        if not request.plan:
+            return 0
+        try:
+            facts = self._signer.verify(request.plan, wall_s())
+        except PlanRefused as refused:
+            if refused.expired is None:
+                return 0
+            facts = refused.expired  # its epoch may be believed: nobody else can sign
+        return facts.epoch if facts.stream == request.stream else 0
+
+    def plan(
+        self,
+        who: Identity,
+        request: PlanRequest,
+        role: Role,
+        row: StreamRow | None,
+        order: Sequence[str],
+    ) -> Plan:
+        """
+        Return the plan of one client for one stream.
+
+        Args:
+            who: Whose key it showed.
+            request: What it asked for.
+            role: Which end it is.
+            row: The stream; None: nobody publishes it.
+            order: Providers to fall back on that it can open, best first.
+
+        Raises:
+            MintRefused: This client gets no more credentials.
+        """
+        here = row.provider if row else ""
+        more = (row.rescue_provider,) if row and row.rescue_provider else ()
+        whole = tuple(dict.fromkeys(name for name in (here, *order, *more) if name))
+        now_s = wall_s()
+        facts = PlanFacts(
+            stream=request.stream,
+            role=End(role.value),
+            epoch=row.epoch if row else 0,
+            provider=here,
+            client=request.client,
+            key=who.key,
+            issued_s=int(now_s),
+            expires_s=int(now_s + self._outage_s),
+        )
+        return Plan(
+            stream=request.stream,
+            role="publisher" if role is Role.PUBLISHER else "viewer",
+            epoch=facts.epoch,
+            provider=here,
+            order=whole,
+            credentials=self._credentials(who, request, role, whole, now_s),
+            credential_s=self._credential_s,
+            outage_s=self._outage_s,
+            token=self._signer.sign(facts),
+            because=row.because if row else "nobody publishes it yet",
+        )
+
+    def _credentials(
+        self, who: Identity, request: PlanRequest, role: Role, order: Sequence[str], now_s: float
+    ) -> dict[str, dict[str, Any]]:
+        def minted(end: End) -> dict[str, dict[str, Any]]:
+            asker = Asker(stream=request.stream, role=end, client=request.client, key=who.key)
+            made = self._mint.mint_all(order, asker, now_s).credentials
+            return {name: dict(one.values) for name, one in made.items()}
+
+        if role is Role.VIEWER:
+            return minted(End.VIEWER)
+        credentials = minted(End.PUBLISHER)
+        for name, one in minted(End.VIEWER).items():  # it proves a leg by viewing its own stream
+            if "token" in one:
+                credentials[name]["view_token"] = one["token"]
+        return credentials

@@ -1,0 +1,468 @@
+"""
+What a client can go on from alone: signed facts of its plan, and credentials minted ahead.
+
+A plan token is a JWT (RFC 7519) that the server gives and later reads back: a server that lost
+its database believes the epoch in it, and no client can raise an epoch by itself.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Protocol
+
+import jwt
+import msgspec
+
+from ..core.events import Role
+from ..errors import ConfigError, HitlessError
+from .vault import RootKey
+
+
+PLAN_VARIABLE: Final = "HITLESS_PLAN_KEY"
+"""Holds the keys, as `HITLESS_VAULT_KEY` holds its own; or `HITLESS_PLAN_KEY_FILE` does."""
+
+_HEADER_CHARS_MAX: Final = 256
+_BODY_CHARS_MAX: Final = 12_500
+"""The longest names, all of their characters escaped, come to some 10 800."""
+
+TOKEN_CHARS_MAX: Final = _HEADER_CHARS_MAX + _BODY_CHARS_MAX + 45
+"""Longest plan token; 43 characters of it are the signature."""
+
+LEEWAY_S: Final = 60.0
+"""How far apart the clocks of two nodes may be [s]."""
+
+CREDENTIAL_S: Final = 3_600.0
+OUTAGE_S: Final = 21_600.0
+
+_ALGORITHM: Final = "HS256"
+_TYPE: Final = "hitless-plan+jwt"
+"""RFC 8725 section 3.11: no other token can be taken for a plan."""
+
+# The last character of 32 bytes has two bits that mean nothing: only zeros, or one plan would
+# have four tokens. The header is bounded, because it is parsed before anything is proven.
+_TOKEN: Final = re.compile(
+    rf"[A-Za-z0-9_-]{{1,{_HEADER_CHARS_MAX}}}\.[A-Za-z0-9_-]{{1,{_BODY_CHARS_MAX}}}"
+    r"\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]",
+    re.ASCII,
+)
+
+_Whole = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]  # what JSON carries exactly (RFC 8259)
+_Stream = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+_Name = Annotated[str, msgspec.Meta(max_length=128)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFacts:
+    """
+    What a plan says, and who was told; the claims of its token.
+
+    Attributes:
+        stream: Id of the stream.
+        role: Which end of it the client is.
+        epoch: Of the placement.
+        provider: Of the live leg; empty: none yet.
+        client: Id of the client.
+        key: Id of the API key it came with.
+        issued_s: When, of the wall clock [whole s].
+        expires_s: Until when, of the wall clock [whole s].
+    """
+
+    stream: _Stream
+    role: Role
+    epoch: _Whole
+    provider: _Name
+    client: _Name
+    key: _Name
+    issued_s: _Whole
+    expires_s: _Whole
+
+
+class PlanRefused(HitlessError):
+    """
+    A plan token that does not count; the client starts or joins anew.
+
+    Attributes:
+        because: Why, in words.
+        expired: The facts of a plan that was good once; None: it never was. Its epoch may be
+            believed, for nobody else can sign; its credentials and rights may not.
+    """
+
+    def __init__(self, because: str, *, expired: PlanFacts | None = None) -> None:
+        super().__init__(because)
+        self.because = because
+        self.expired = expired
+
+
+class PlanSigner:
+    """
+    Signs plans and reads them back.
+
+    Args:
+        keys: The first one signs, any of them verifies: to rotate, put a new one in front, and
+            take the old one away when the last plan it signed has expired.
+        leeway_s: How long after its end a plan still counts [s], for clocks that differ.
+    """
+
+    def __init__(self, keys: Sequence[RootKey], *, leeway_s: float = LEEWAY_S) -> None:
+        self._leeway_s = leeway_s
+        self.replace(keys)
+
+    def __repr__(self) -> str:
+        return f"PlanSigner(keys={', '.join(self._keys)})"
+
+    def replace(self, keys: Sequence[RootKey]) -> None:
+        """
+        Use these keys from now on.
+
+        Raises:
+            ConfigError: None is given.
+        """
+        if not keys:
+            raise ConfigError(f"{PLAN_VARIABLE}: give at least one key")
+        # Derived, so that a key given for the vault as well is not used for two purposes.
+        self._keys = {
+            key.id: hmac.digest(key.octets, b"hitless plan v1", "sha256") for key in keys
+        }
+        self._headers = {"kid": keys[0].id, "typ": _TYPE}
+        self._newest = self._keys[keys[0].id]
+
+    def sign(self, facts: PlanFacts) -> str:
+        """
+        Return the token of a plan.
+
+        Raises:
+            ConfigError: A name is too long or a number out of range; names which.
+        """
+        claims = msgspec.to_builtins(facts)
+        try:
+            msgspec.convert(claims, PlanFacts)
+        except msgspec.ValidationError as exc:
+            raise ConfigError(f"no plan can say this: {exc}") from None
+        return jwt.encode(claims, self._newest, algorithm=_ALGORITHM, headers=self._headers)
+
+    def verify(self, token: str, now_s: float) -> PlanFacts:
+        """
+        Return the facts of a plan that this server, or one with the same keys, has signed.
+
+        A plan from the future counts: refusing it would cut everybody off from a node whose
+        clock is behind, and guard against nothing, for only we can sign.
+
+        Args:
+            token: What a client presents: any text.
+            now_s: Time of the wall clock [s].
+
+        Raises:
+            PlanRefused: No plan, signed by somebody else, or expired.
+        """
+        facts = self._facts(token)
+        if now_s >= facts.expires_s + self._leeway_s:
+            raise PlanRefused("this plan has expired", expired=facts)
+        return facts
+
+    def _facts(self, token: str) -> PlanFacts:
+        if not _TOKEN.fullmatch(token):
+            raise PlanRefused("this is not a plan token")
+        try:
+            header = jwt.get_unverified_header(token)
+            if header.get("typ") != _TYPE:
+                raise PlanRefused("this is not a plan token")
+            key = self._keys.get(header.get("kid", ""))
+            if key is None:
+                raise PlanRefused("this plan was signed with a key that is not here")
+            # No `exp` among the claims: PyJWT would judge it by a clock of its own.
+            claims = jwt.decode(token, key, algorithms=[_ALGORITHM])
+            return msgspec.convert(claims, PlanFacts)
+        except (jwt.PyJWTError, msgspec.ValidationError):
+            raise PlanRefused("this plan was changed, or signed by somebody else") from None
+
+
+# --- Credentials ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """
+    Whom a credential is for, and for what: one stream and one end of it.
+
+    Attributes:
+        stream: Id of the stream.
+        role: Which end.
+        client: Id of the client.
+        key: Id of the API key it came with.
+    """
+
+    stream: str
+    role: Role
+    client: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSecrets:
+    """
+    A provider as the mint sees it.
+
+    Attributes:
+        name: Its name.
+        adapter: Which adapter speaks to it.
+        secrets: Its opened secrets, by field.
+        options: Its configuration.
+    """
+
+    name: str
+    adapter: str
+    secrets: Mapping[str, str] = field(repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)  # Any: an adapter's own options
+
+
+class Minter(Protocol):
+    """Makes the credentials of one provider."""
+
+    def mint(self, asker: Asker, *, now_s: float, ttl_s: float) -> Mapping[str, str | int]:
+        """
+        Return what the adapter needs besides the public config: `{"token": ...}`.
+
+        Called for every provider of every plan: no I/O.
+
+        Args:
+            asker: Whom it is for.
+            now_s: Time of the wall clock [s].
+            ttl_s: How long it should be good [s]; what cannot expire ignores it.
+        """
+        ...
+
+
+MINTING_OPTIONS: Final = frozenset({"token_claims"})
+"""Options of a provider that only minters read: they do not belong into the public config."""
+
+TOKEN_SECRET_BYTES_MIN: Final = 32
+"""RFC 7518 section 3.2: a key of HS256 is at least as long as its hash."""
+
+_WHIP_SECRETS: Final = frozenset({"token", "view_token", "token_secret"})
+_TAKEN_CLAIMS: Final = frozenset({"sub", "exp", "iat", "iss", "aud", "nbf", "jti"})
+_ACTIONS: Final = {Role.PUBLISHER: "publish", Role.VIEWER: "view"}
+
+
+class StaticTokens:
+    """
+    Bearer tokens as the provider gave them.
+
+    Args:
+        token: For publishers; None: none is needed.
+        view_token: For viewers; empty: they need none; None: viewers use `token` as well, since
+            such a server cannot tell them apart.
+    """
+
+    def __init__(self, token: str | None, view_token: str | None) -> None:
+        self._tokens = {
+            Role.PUBLISHER: token,
+            Role.VIEWER: token if view_token is None else view_token,
+        }
+
+    def mint(self, asker: Asker, *, now_s: float, ttl_s: float) -> Mapping[str, str | int]:
+        """Return the token of the role; see `Minter.mint`."""
+        token = self._tokens[asker.role]
+        return {"token": token} if token else {}
+
+
+class StreamTokens:
+    """
+    One JWT (HS256) for each stream, role and client.
+
+    Args:
+        secret: What the provider verifies with; at least 32 bytes.
+        claims: What the provider calls the claims `stream` and `role`.
+
+    Raises:
+        ConfigError: A secret that HS256 cannot use, or claims that cannot be named so.
+    """
+
+    def __init__(self, secret: str, claims: object = None) -> None:
+        self._secret = secret.encode("utf-8", "surrogatepass")
+        if len(self._secret) < TOKEN_SECRET_BYTES_MIN:
+            raise ConfigError(f"token_secret: give at least {TOKEN_SECRET_BYTES_MIN} bytes")
+        try:
+            jwt.encode({}, self._secret, algorithm=_ALGORITHM)
+        except jwt.PyJWTError:
+            raise ConfigError("token_secret: it looks like a certificate or public key") from None
+        self._stream, self._role = _claim_names({} if claims is None else claims)
+
+    def mint(self, asker: Asker, *, now_s: float, ttl_s: float) -> Mapping[str, str | int]:
+        """Return a token for this asker only; see `Minter.mint`."""
+        claims = {
+            "sub": asker.client,
+            self._stream: asker.stream,
+            self._role: _ACTIONS[asker.role],
+            # No `iat`: a provider whose clock is behind ours would refuse what is from the future.
+            "exp": int(now_s + ttl_s),
+        }
+        return {"token": jwt.encode(claims, self._secret, algorithm=_ALGORITHM)}
+
+
+def _claim_names(claims: object) -> tuple[str, str]:
+    if not isinstance(claims, Mapping) or not claims.keys() <= {"stream", "role"}:
+        raise ConfigError("token_claims: give names for stream and role, and no others")
+    names = (claims.get("stream", "stream"), claims.get("role", "role"))
+    for name in names:
+        if not isinstance(name, str) or not 0 < len(name) <= 64 or name in _TAKEN_CLAIMS:
+            raise ConfigError(
+                "token_claims: a name has 1 to 64 characters and is none of "
+                + ", ".join(sorted(_TAKEN_CLAIMS))
+            )
+    if names[0] == names[1]:
+        raise ConfigError("token_claims: stream and role need different names")
+    return names
+
+
+def whip_minter(provider: ProviderSecrets) -> Minter:
+    """
+    Return the minter of a WHIP server: its own tokens, or one for each stream.
+
+    Raises:
+        ConfigError: Secrets of a name it does not know, both kinds, or too short a secret.
+    """
+    secrets = provider.secrets
+    if unknown := sorted(secrets.keys() - _WHIP_SECRETS):
+        raise ConfigError(f"secret {unknown[0]!r} is unknown: {', '.join(sorted(_WHIP_SECRETS))}")
+    if "token_secret" not in secrets:
+        return StaticTokens(secrets.get("token"), secrets.get("view_token"))
+    if len(secrets) > 1:
+        raise ConfigError("give token_secret, or token and view_token, not both")
+    return StreamTokens(secrets["token_secret"], provider.options.get("token_claims"))
+
+
+MINTERS: Final[Mapping[str, Callable[[ProviderSecrets], Minter]]] = {"whip": whip_minter}
+"""By adapter. One that is not here needs no credentials, and may have no secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """
+    What opens one leg.
+
+    Attributes:
+        values: What the adapter needs besides the public config; empty: nothing.
+        refresh_s: When to have it replaced, of the wall clock [s].
+    """
+
+    values: Mapping[str, str | int] = field(repr=False)
+    refresh_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Minted:
+    """
+    The credentials of a plan.
+
+    Attributes:
+        credentials: By provider, in the order asked for.
+        failed: Providers without one, and why; no secret is in the words.
+    """
+
+    credentials: Mapping[str, Credential]
+    failed: Mapping[str, str]
+
+
+class MintRefused(HitlessError):
+    """This client gets no more credentials: it was removed, or its key revoked."""
+
+
+class Mint:
+    """
+    Mints the credentials of plans.
+
+    Args:
+        is_revoked: Whether this asker was removed since, or its key revoked.
+        minters: How to make the minter of a provider, by adapter.
+        credential_s: How long the credential of the live leg is good [s].
+        outage_s: How long those of stand-by legs are good [s]: as long as a client must be able
+            to go on without a server, hence also how long a removed one can.
+
+    Raises:
+        ConfigError: A time that is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_revoked: Callable[[Asker], bool],
+        minters: Mapping[str, Callable[[ProviderSecrets], Minter]] = MINTERS,
+        credential_s: float = CREDENTIAL_S,
+        outage_s: float = OUTAGE_S,
+    ) -> None:
+        if not (credential_s > 0.0 and outage_s > 0.0):
+            raise ConfigError("credential_s and outage_s must be above 0 s")
+        self._is_revoked = is_revoked
+        self._makers = minters
+        self._credential_s = credential_s
+        self._outage_s = outage_s
+        self._minters: dict[str, Minter | None] = {}
+
+    def make(self, provider: ProviderSecrets) -> Minter | None:
+        """
+        Return the minter of a provider; None: it needs no credentials.
+
+        Raises:
+            ConfigError: Its secrets or options cannot be used; names the provider and why.
+        """
+        maker = self._makers.get(provider.adapter)
+        if maker is None:
+            if provider.secrets:
+                raise ConfigError(
+                    f"{provider.name}: adapter {provider.adapter!r} takes no secrets"
+                )
+            return None
+        try:
+            return maker(provider)
+        except ConfigError as exc:
+            raise ConfigError(f"{provider.name}: {exc}") from None
+
+    def replace(self, providers: Iterable[ProviderSecrets]) -> dict[str, str]:
+        """
+        Mint for these providers from now on, and no others.
+
+        Returns:
+            The providers that cannot be minted for, and why: one must not stop the others.
+        """
+        minters, faulty = {}, {}
+        for provider in providers:
+            try:
+                minters[provider.name] = self.make(provider)
+            except ConfigError as exc:
+                faulty[provider.name] = str(exc)
+        self._minters = minters
+        return faulty
+
+    def mint_all(self, order: Sequence[str], asker: Asker, now_s: float) -> Minted:
+        """
+        Return credentials for every provider of a plan.
+
+        Args:
+            order: Providers, the one of the live leg first.
+            asker: Whom they are for.
+            now_s: Time of the wall clock [s].
+
+        Raises:
+            MintRefused: The asker was removed, or its key revoked.
+        """
+        if self._is_revoked(asker):
+            raise MintRefused("no more credentials: this client was removed or its key revoked")
+        credentials, failed = {}, {}
+        for place, name in enumerate(order):
+            if name not in self._minters:
+                failed[name] = "its secrets are missing or cannot be used"
+                continue
+            ttl_s = self._outage_s if place else self._credential_s
+            try:
+                credentials[name] = self._mint(name, asker, now_s, ttl_s)
+            except Exception as exc:  # an outsider's minter: anything, and its text may be secret
+                failed[name] = f"its minter failed: {type(exc).__name__}"
+        return Minted(credentials=credentials, failed=failed)
+
+    def _mint(self, name: str, asker: Asker, now_s: float, ttl_s: float) -> Credential:
+        minter = self._minters[name]
+        values = {} if minter is None else minter.mint(asker, now_s=now_s, ttl_s=ttl_s)
+        return Credential(values=values, refresh_s=now_s + ttl_s)

@@ -1,0 +1,146 @@
+"""
+Which providers this node probes, and how deep.
+
+Every node asks each provider's control side, for each sees the world from where it stands. Media
+canaries cost something, so only the node that leads runs them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ..core.evidence import Rules
+from ..core.observation import Level, ProbeEnded
+from ..errors import HitlessError
+from ..providers import load
+from ..providers.base import Provider
+from ..providers.credential import Access, Credentials
+from .addresses import Allowed
+from .clock import wall_s
+from .judging import Judge
+from .plans import Asker, Mint
+from .prober import Prober, Target
+from .providers import Providers, adapter_options
+from .store_operators import ProviderRow
+
+
+PROBED: Final = "probe"
+"""Option of a provider: how deep its canary goes; `none`: it is not probed at all."""
+CONTROL_URL: Final = "control_url"
+"""Option of a provider: what is asked with GET instead of its publish endpoint."""
+
+_KEY: Final = "canary"
+
+
+class Probing:
+    """
+    The probes of one node.
+
+    Args:
+        rules: How often.
+        providers: Who there is.
+        judge: Takes what is found.
+        mint: Makes the canary's credentials.
+        tell: Hears what went wrong with a target.
+        rng: Where ids of canary streams come from.
+        allow_private: Networks that may be probed besides the public ones.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        providers: Providers,
+        judge: Judge,
+        mint: Mint,
+        tell: Callable[..., None],
+        *,
+        rng: random.Random,
+        allow_private: Allowed = (),
+    ) -> None:
+        self._providers, self._mint, self._tell = providers, mint, tell
+        self._made: dict[str, tuple[ProviderRow, bool, Target]] = {}
+        self._faulty: dict[str, ProviderRow] = {}
+        self._prober = Prober(
+            rules,
+            lambda: judge.standing,
+            judge.observe,
+            rng=rng,
+            allow_private=allow_private,
+        )
+
+    async def follow(self, *, is_leader: bool) -> None:
+        """Probe what the rows say now; canaries only where `is_leader`."""
+        rows = {
+            name: row
+            for name, row in self._providers.rows.items()
+            if row.is_active and row.config.get(PROBED) != "none"
+        }
+        gone = []
+        for name, (row, led, target) in tuple(self._made.items()):
+            if rows.get(name) != row or led != is_leader:
+                del self._made[name]
+                gone.append(target)
+        new = [row for name, row in rows.items() if name not in self._made]
+        for row in new:
+            if self._faulty.get(row.name) == row:
+                continue
+            self._faulty.pop(row.name, None)
+            try:
+                self._made[row.name] = (row, is_leader, self._target(row, is_leader=is_leader))
+            except (HitlessError, TypeError) as exc:
+                self._faulty[row.name] = row
+                self._tell("probe.impossible", provider=row.name, because=str(exc))
+        if gone or new:
+            await self._prober.watch(target for _, _, target in self._made.values())
+        for target in gone:
+            if target.adapter is not None:
+                await target.adapter.aclose()
+
+    async def check_now(self, name: str | None) -> list[ProbeEnded]:
+        """
+        Probe one provider, or all, at once.
+
+        Raises:
+            ConfigError: No provider of that name is probed here.
+        """
+        return await self._prober.check_now(name)
+
+    async def aclose(self) -> None:
+        """End every probe. Idempotent."""
+        await self._prober.aclose()
+        for _, _, target in self._made.values():
+            if target.adapter is not None:
+                await target.adapter.aclose()
+        self._made.clear()
+
+    def _target(self, row: ProviderRow, *, is_leader: bool) -> Target:
+        wanted = Level(row.config.get(PROBED, Level.END_TO_END))
+        deepest = wanted if is_leader else Level.CONTROL
+        url = row.config.get("url")
+        control_url = row.config.get(CONTROL_URL)
+        return Target(
+            name=row.name,
+            adapter=self._adapter(row) if deepest is not Level.CONTROL else None,
+            control_url=control_url if isinstance(control_url, str) else None,
+            publish_url=url if isinstance(url, str) else None,
+            deepest=deepest,
+        )
+
+    def _adapter(self, row: ProviderRow) -> Provider:
+        factory = load(row.adapter)
+        options: dict[str, Any] = adapter_options(row)
+        if "credentials" in inspect.signature(factory).parameters:
+            options["credentials"] = self._credentials()
+        return factory(row.name, **options)
+
+    def _credentials(self) -> Credentials:
+        async def minted(access: Access) -> Mapping[str, Any]:
+            asker = Asker(stream=access.stream, role=access.role, client=_KEY, key="")
+            made = self._mint.mint_all([access.provider], asker, wall_s()).credentials
+            found = made.get(access.provider)
+            return found.values if found is not None else {}
+
+        return minted

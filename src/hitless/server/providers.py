@@ -1,0 +1,337 @@
+"""
+The providers, kept in memory as the rows say, and every change of them.
+
+Refreshed when a change is woken and each second besides. Secrets are opened here, in memory only,
+for the mint and for probes; nothing that leaves the server holds one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+
+from ..core.observation import Level
+from ..errors import ConfigError, HitlessError
+from ..providers import load
+from .judging import Judge
+from .plans import MINTING_OPTIONS, Mint, ProviderSecrets
+from .store import Store
+from .store_operators import ProviderRow
+from .store_rows import Audit, Json
+from .vault import SecretUnreadable, Vault
+from .wire import Json as Config
+from .wire import ProviderChange, ProviderList, ProviderShown
+
+
+TOPIC: Final = "providers"
+"""What other nodes are woken with."""
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+PROVIDERS_MAX: Final = 64
+
+SERVER_OPTIONS: Final = MINTING_OPTIONS | {
+    "control_url", "probe", "region", "fault_domain", "max_streams"
+}  # fmt: skip
+"""Options of a provider that only the server reads: neither public nor an adapter's."""
+_DEFAULT: Final = "default_provider"
+_SEALED: Final = "secrets"
+
+
+class Conflict(HitlessError):
+    """Somebody else changed it at the same moment: look again, then say it again."""
+
+
+class Providers:
+    """
+    Where streams can go.
+
+    Args:
+        store: Where the rows are.
+        vault: Opens and seals secrets.
+        mint: Is told of every secret that changed.
+        judge: Knows how they are.
+    """
+
+    def __init__(self, store: Store, vault: Vault, mint: Mint, judge: Judge) -> None:
+        self._store, self._vault, self._mint, self._judge = store, vault, mint, judge
+        self.rows: Mapping[str, ProviderRow] = {}
+        self.default = ""
+        self.faults: Mapping[str, str] = {}
+        """Providers whose secrets cannot be used, and why."""
+
+    async def refresh(self) -> bool:
+        """Read the rows again; return whether anything changed."""
+        settings = await self._store.settings.all()
+        rows = {row.name: row for row in await self._store.providers.all()}
+        default = str(settings.get(_DEFAULT) or "")
+        if rows == self.rows and default == self.default:
+            return False
+        for name in self.rows.keys() - rows.keys():
+            self._judge.forget(name)
+        for name, row in rows.items():
+            before = self.rows.get(name)
+            if before is None or before.is_active != row.is_active:
+                word = "enabled" if row.is_active else "disabled"
+                self._judge.allow(name, row.is_active, f"{word} by an operator")
+        self.rows, self.default = rows, default
+        self._open_secrets()
+        return True
+
+    # --- Answers ---
+
+    def order(self, adapters: Sequence[str] = ()) -> tuple[str, ...]:
+        """
+        Return where a stream may start, best first.
+
+        The default goes first, then by priority; who is doing badly comes after those who are
+        well, and who is down last of all: better a doubtful provider than none.
+
+        Args:
+            adapters: What the client can open; empty: everything.
+        """
+        usable = [
+            row
+            for row in self.rows.values()
+            if row.is_active and not row.is_drained and (not adapters or row.adapter in adapters)
+        ]
+        usable.sort(key=lambda row: (row.name != self.default, row.priority))
+        usable.sort(key=lambda row: self._judge.rank(row.name))
+        return tuple(row.name for row in usable)
+
+    def why_nobody(self, adapters: Sequence[str] = ()) -> str:
+        """Say why a stream has nowhere to go."""
+        if not self.rows:
+            return "no provider is configured: add one with `hitless providers add`"
+        states = [
+            f"{row.name} is "
+            + ("disabled" if not row.is_active else "drained" if row.is_drained else "not for it")
+            for row in self.rows.values()
+        ]
+        return f"no provider can carry it: {', '.join(states)}"
+
+    def listed(self) -> ProviderList:
+        """Return the public list."""
+        return ProviderList(
+            providers=[
+                ProviderShown(
+                    name=row.name,
+                    isActive=row.is_active,
+                    priority=row.priority,
+                    config=public_config(row),
+                )
+                for row in sorted(self.rows.values(), key=lambda row: row.priority)
+            ],
+            default=self.default or None,
+        )
+
+    def secrets(self, name: str) -> Mapping[str, str]:
+        """
+        Return a provider's opened secrets, for a probe of it.
+
+        Raises:
+            SecretUnreadable: The key they were sealed with is not here.
+        """
+        return self._opened(self.rows[name])
+
+    def secret_names(self, name: str) -> list[str]:
+        """Return what its secrets are called."""
+        return sorted(_sealed(self.rows[name]))
+
+    # --- Changes ---
+
+    async def change(
+        self, name: str, change: ProviderChange, who: str, because: str, *, may_add: bool
+    ) -> ProviderRow:
+        """
+        Add or change a provider.
+
+        Args:
+            name: Which.
+            change: What to change; the rest stays.
+            who, because: For the audit log.
+            may_add: Whether it may be a new one.
+
+        Raises:
+            ConfigError: A name, adapter, option, number or secret is impossible; names which.
+            KeyError: There is none of that name.
+            Conflict: Somebody else changed it at the same moment.
+        """
+        before = await self._store.providers.one(name)
+        if before is None and not may_add:
+            raise KeyError(name)
+        if before is None and len(self.rows) >= PROVIDERS_MAX:
+            raise ConfigError(f"there are {PROVIDERS_MAX} providers already")
+        row = self._changed(name, before, change)
+        self._check(row)
+        audit = Audit(
+            who=who,
+            what="provider.changed" if before else "provider.added",
+            target=name,
+            because=because,
+            before=_shown(before) if before else None,
+            after=_shown(row),
+        )
+        after = await self._store.providers.put(row, audit, wake=TOPIC)
+        if after is None:
+            raise Conflict(f"{name} was changed by somebody else at the same moment: look again")
+        if change.is_default is not None:
+            await self._set_default(name, change.is_default, who, because)
+        await self.refresh()
+        return after
+
+    async def delete(self, name: str, who: str, because: str) -> None:
+        """
+        Delete a provider.
+
+        Raises:
+            KeyError: There is none of that name.
+            Conflict: Somebody else changed it at the same moment.
+        """
+        before = await self._store.providers.one(name)
+        if before is None:
+            raise KeyError(name)
+        audit = Audit(
+            who=who, what="provider.deleted", target=name, because=because, before=_shown(before)
+        )
+        if not await self._store.providers.delete(name, before.revision, audit, wake=TOPIC):
+            raise Conflict(f"{name} was changed by somebody else at the same moment: look again")
+        await self._set_default(name, False, who, because)
+        await self.refresh()
+
+    # --- Inside ---
+
+    def _changed(
+        self, name: str, before: ProviderRow | None, change: ProviderChange
+    ) -> ProviderRow:
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"name {name[:80]!r}: use lower-case letters, digits, '.', '_', '-'")
+        row = before or ProviderRow(
+            name=name,
+            adapter=name,
+            priority=1 + max((r.priority for r in self.rows.values()), default=0),
+        )
+        given = {
+            field: value
+            for field in ("adapter", "is_active", "is_drained", "priority", "config", "weight",
+                          "starts_per_s", "price")
+            if (value := getattr(change, field)) is not None
+        }  # fmt: skip
+        if change.config is not None and "adapter" in change.config:
+            config = dict(change.config)
+            given |= {"adapter": str(config.pop("adapter")), "config": config}
+        row = replace(row, **given)
+        if change.secrets is not None:
+            sealed = _sealed(row)
+            for field, secret in change.secrets.items():
+                if secret is None:
+                    sealed.pop(field, None)
+                else:
+                    sealed[field] = self._vault.seal(name, field, secret)
+            row = replace(row, secret=msgspec.json.encode(sealed).decode() if sealed else None)
+        return row
+
+    def _check(self, row: ProviderRow) -> None:
+        """Raise ConfigError for what no client could use; made and thrown away, nothing opens."""
+        if not 0.0 <= row.weight <= 1e6:
+            raise ConfigError(f"weight = {row.weight!r} is not possible: give 0 to 1000000")
+        if row.starts_per_s is not None and not 0.0 < row.starts_per_s <= 1e6:
+            raise ConfigError(
+                f"starts_per_s = {row.starts_per_s!r} is not possible: give above 0 to 1000000"
+            )
+        if abs(row.priority) > 10**6:
+            raise ConfigError("priority: give a whole number from -1000000 to 1000000")
+        _check_server_options(row.config)
+        try:
+            load(row.adapter)(row.name, **adapter_options(row))
+        except TypeError as exc:
+            raise ConfigError(f"config: {exc}") from None
+        self._mint.make(self._as_secrets(row))
+
+    async def _set_default(self, name: str, is_default: bool, who: str, because: str) -> None:
+        now = name if is_default else ""
+        if now == self.default or (not is_default and self.default != name):
+            return
+        audit = Audit(
+            who=who,
+            what="default.changed",
+            target=name,
+            because=because,
+            before={"default": self.default},
+            after={"default": now},
+        )
+        await self._store.settings.put(_DEFAULT, now, audit, wake=TOPIC)
+
+    def _open_secrets(self) -> None:
+        """Tell the mint; a provider whose secrets cannot be read does not stop the others."""
+        faults: dict[str, str] = {}
+        readable = []
+        for row in self.rows.values():
+            try:
+                readable.append(self._as_secrets(row))
+            except SecretUnreadable as exc:
+                faults[row.name] = exc.because
+        self.faults = {**faults, **self._mint.replace(readable)}
+
+    def _as_secrets(self, row: ProviderRow) -> ProviderSecrets:
+        return ProviderSecrets(
+            name=row.name, adapter=row.adapter, secrets=self._opened(row), options=row.config
+        )
+
+    def _opened(self, row: ProviderRow) -> dict[str, str]:
+        return {
+            field: self._vault.open(row.name, field, sealed)
+            for field, sealed in _sealed(row).items()
+        }
+
+
+def adapter_options(row: ProviderRow) -> Config:
+    """Return what of a provider's configuration its adapter takes."""
+    return {k: v for k, v in row.config.items() if k not in SERVER_OPTIONS}
+
+
+def _check_server_options(config: Mapping[str, Any]) -> None:
+    """
+    Check the options that only the server reads.
+
+    Raises:
+        ConfigError: Names the option and what is possible.
+    """
+    depth = config.get("probe", Level.END_TO_END)
+    if depth != "none" and depth not in tuple(Level):
+        raise ConfigError(f"probe: give none or one of {', '.join(Level)}")
+    for name in ("region", "fault_domain", "control_url"):
+        if not isinstance(config.get(name, ""), str):
+            raise ConfigError(f"{name}: give a text")
+    most = config.get("max_streams", 1)
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise ConfigError("max_streams: give a whole number above 0")
+
+
+def public_config(row: ProviderRow) -> Config:
+    """Return what everybody may know of a provider's configuration."""
+    config = adapter_options(row)
+    if row.adapter != row.name:
+        config["adapter"] = row.adapter
+    return config
+
+
+def _sealed(row: ProviderRow) -> dict[str, str]:
+    return msgspec.json.decode(row.secret, type=dict[str, str]) if row.secret else {}
+
+
+def _shown(row: ProviderRow) -> dict[str, Json]:
+    """Return a row for the audit log: of its secrets only the names."""
+    return {
+        "adapter": row.adapter,
+        "is_active": row.is_active,
+        "is_drained": row.is_drained,
+        "priority": row.priority,
+        "config": row.config,
+        "weight": row.weight,
+        "starts_per_s": row.starts_per_s,
+        _SEALED: sorted(_sealed(row)),
+    }

@@ -1,0 +1,460 @@
+"""The operators' commands as real processes against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from e2e.commands import HITLESS, clock, one_line
+from e2e.serving import House, Served
+
+
+pytestmark = pytest.mark.realtime
+
+DOCS = Path(__file__).parents[2] / "docs"
+LIMIT_S = 30.0
+POLL_S = 0.1
+
+NOWHERE = "http://127.0.0.1:1/whip/{stream}"
+"""Nobody listens there; nothing leaves this machine."""
+
+
+class Desk:
+    """
+    An operator's desk: a server, and a terminal that knows where it is.
+
+    Attributes:
+        house: Where the server runs, and its keys.
+        node: It.
+    """
+
+    def __init__(self, house):
+        self.house, self.node = house, house.serve("hitless.db")
+
+    def env(self, **more):
+        """Return the environment of a command, with the owner's key unless another is given."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("HITLESS_")}
+        own = {
+            "HITLESS_SERVER": self.node.url,
+            "HITLESS_KEY": self.house.keys["HITLESS_OWNER_KEY"],
+        }
+        return {k: v for k, v in {**kept, **own, **more}.items() if v is not None}
+
+    def run(self, *words, **env):
+        """Run a command to its end; whatever it says, it says no key."""
+        done = subprocess.run(
+            [HITLESS, *words],
+            env=self.env(**env),
+            cwd=self.house.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        for key in self.house.keys.values():
+            assert key not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    def does(self, *words, **env):
+        """Run a command that must succeed and return what it wrote."""
+        done = self.run(*words, **env)
+        assert 0 == done.returncode, (words, done.stdout, done.stderr)
+        return done.stdout
+
+    def reads(self, *words, **env):
+        """Return what a command writes as JSON."""
+        return json.loads(self.does(*words, "--json", **env))
+
+    def refuses(self, status, *words, **env):
+        """Return the one line of a command that fails with this status."""
+        done = self.run(*words, **env)
+        assert (status, "") == (done.returncode, done.stdout), done.stderr
+        return one_line(done.stderr)
+
+    def log(self, target):
+        """Return what the audit log has on a target, the oldest first."""
+        return [
+            (one["what"], one["because"])
+            for one in reversed(self.reads("audit", "--target", target))
+        ]
+
+    def add(self, *names):
+        """Add providers that nobody probes."""
+        for name in names:
+            self.does(
+                "providers", "add", name, "--adapter", "whip", "--url", NOWHERE,
+                "--config", "probe=none",
+            )  # fmt: skip
+
+    def start(self, *streams):
+        """Start streams, as clients do."""
+        for stream in streams:
+            assert asyncio.run(self.node.start(stream, f"pub-{stream}")).data["stream"] == stream
+
+    def until_on(self, stream, provider):
+        """Wait until a stream is on a provider."""
+        until_s = clock() + LIMIT_S
+        while (now := self.reads("streams", stream))["provider"] != provider:
+            assert clock() < until_s, now
+            time.sleep(POLL_S)
+
+
+@contextmanager
+def desk_in(folder):
+    """Run a server in a folder."""
+    house = House(folder)
+    try:
+        yield Desk(house)
+    finally:
+        house.close()
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """Return a desk that the tests of this module share, each with names of its own."""
+    with desk_in(tmp_path_factory.mktemp("desk")) as desk:
+        yield desk
+
+
+@pytest.fixture
+def own_desk(tmp_path):
+    """Return a desk of the test's own."""
+    with desk_in(tmp_path) as desk:
+        yield desk
+
+
+# --- What an operator does ---
+
+
+def test_a_provider_is_added_changed_and_deleted(desk):
+    """
+    Its secret is seen nowhere again, and the log has each act with its reason.
+    """
+    secret = secrets.token_urlsafe(24)
+    desk.does(
+        "providers", "add", "alpha", "--adapter", "whip", "--url", NOWHERE, "--priority", "7",
+        "--config", "probe=none", "--secret-env", "token=THEIRS", "--because", "a trial",
+        THEIRS=secret,
+    )  # fmt: skip
+    desk.does("providers", "change", "alpha", "--config", "first_media_s=6", "--because", "slow")
+
+    shown = desk.reads("providers", "alpha")
+    assert {"url": NOWHERE, "probe": "none", "first_media_s": 6.0} == shown["config"]
+    assert ["token"] == shown["secrets"]
+    assert 7 == shown["priority"]
+    assert re.search(r"^alpha +whip +7 +active", desk.does("providers"), re.MULTILINE)
+
+    refused = desk.refuses(2, "providers", "add", "alpha", "--url", NOWHERE)
+    assert "alpha is there already" in refused
+
+    assert "alpha was deleted\n" == desk.does("providers", "delete", "alpha", "--because", "over")
+    assert "there is no provider 'alpha'" in desk.refuses(2, "providers", "alpha")
+    assert [
+        ("provider.added", "a trial"),
+        ("provider.changed", "slow"),
+        ("provider.deleted", "over"),
+    ] == desk.log("alpha")
+    assert secret not in desk.does("audit", "--json") + "".join(desk.node.lines())
+
+
+def test_a_stream_is_switched_explained_and_ended(own_desk):
+    """
+    Each command sees what the one before did; the log names the key that did it.
+    """
+    desk = own_desk
+    desk.add("one", "two")
+    desk.start("show")
+    assert "one" == desk.reads("streams", "show")["provider"]
+
+    said = desk.does("switch", "show", "two", "--because", "viewers see blocks")
+    assert "show moves to two (epoch 2)\n" == said
+    assert ["show"] == [one["stream"] for one in desk.reads("streams", "--provider", "two")]
+    why = desk.does("why", "show")
+    assert "stream.moved           viewers see blocks" in why
+    assert "show: starting with two (epoch 2), no media yet" in why.splitlines()[-1]
+    assert "show moves to one (epoch 3)\n" == desk.does("switch", "show")
+
+    assert "show was ended\n" == desk.does("end", "show", "--because", "enough")
+    assert [] == desk.reads("streams")
+    assert ["show"] == [one["stream"] for one in desk.reads("streams", "--ended")]
+    assert "no stream 'show' is on (see `hitless streams`)" in desk.refuses(2, "end", "show")
+    owner = desk.house.keys["HITLESS_OWNER_KEY"].split("_")[1]
+    moved, *_, ended = [
+        one for one in reversed(desk.reads("audit", "--target", "show")) if one["who"] == owner
+    ]
+    assert ("stream.moved", "viewers see blocks") == (moved["what"], moved["because"])
+    assert ("stream.ended", "enough") == (ended["what"], ended["because"])
+
+
+def test_a_provider_is_emptied_and_filled(own_desk):
+    """
+    `switch --from` moves what it has; `drain` keeps it empty until `undrain`.
+    """
+    desk = own_desk
+    desk.add("one", "two")
+    desk.start("show", "news")
+
+    assert desk.does("switch", "--from", "one", "--to", "two").startswith("2 streams of one move")
+    desk.until_on("show", "two")
+    desk.until_on("news", "two")
+
+    said = desk.does("drain", "two", "--because", "maintenance")
+    assert said.startswith("two is drained: it gets nothing new, and ")
+    desk.until_on("show", "one")
+    desk.until_on("news", "one")
+    assert desk.reads("providers", "two")["is_drained"]
+    desk.does("undrain", "two", "--because", "it is over")
+    assert not desk.reads("providers", "two")["is_drained"]
+    changes = [entry for entry in desk.log("two") if entry[0] == "provider.changed"]
+    assert [("provider.changed", "maintenance"), ("provider.changed", "it is over")] == changes
+
+
+def test_settings_hold_and_are_in_the_log(own_desk):
+    """
+    Freeze and thaw; mode and share.
+    """
+    desk = own_desk
+    desk.does("freeze", "--because", "by hand")
+    assert re.search(r"automatic moves +frozen", desk.does("settings"))
+    desk.does("thaw", "--because", "done")
+    desk.does("settings", "--mode", "observe", "--share", "10", "--because", "first week")
+
+    now = desk.reads("settings")
+    assert (False, "observe", 10) == (now["is_frozen"], now["mode"], now["share"])
+    assert [("setting.changed", "by hand"), ("setting.changed", "done")] == desk.log("is_frozen")
+    assert [("setting.changed", "first week")] == desk.log("mode")
+    assert "share 100 -> 10" in desk.does("audit", "--since", "1h")
+
+
+def test_a_check_of_a_provider_that_is_not_there_fails(own_desk):
+    """
+    Exit status 1, and the reason beside its name.
+    """
+    desk = own_desk
+    desk.does("providers", "add", "gone", "--adapter", "whip", "--url", NOWHERE)
+
+    until_s = clock() + LIMIT_S
+    while (done := desk.run("check", "gone")).returncode == 2 and clock() < until_s:
+        time.sleep(POLL_S)  # it is probed within a second after it was added
+    found = desk.run("check", "--json")
+
+    assert 1 == done.returncode
+    assert re.search(r"^gone +\w+ +(FAILED|unknown)", done.stdout, re.MULTILINE)
+    assert 1 == found.returncode
+    assert {"gone"} == {one["provider"] for one in json.loads(found.stdout)}
+    assert not any(one["ok"] for one in json.loads(found.stdout))
+    assert 2 == desk.run("check", "nobody").returncode
+
+
+def test_an_incident_is_collected(desk, tmp_path):
+    """
+    To a file of one's own, with what was done.
+    """
+    desk.does("freeze", "--because", "an incident")
+    desk.does("thaw")
+    path = tmp_path / "incident.json"
+
+    desk.does("incident", "--since", "1h", "--output", str(path))
+
+    document = json.loads(path.read_text())
+    assert "an incident" in [one["because"] for one in document["audit"]]
+    assert desk.node.url == document["server"]
+    assert document["settings"] == desk.reads("settings")
+    assert not set(desk.house.keys.values()) & set(re.findall(r"[\w-]+", path.read_text()))
+
+
+# --- Keys and roles ---
+
+
+def test_a_key_does_what_its_role_may_until_it_is_revoked(desk):
+    """
+    What is refused says which role is needed, and by which variable it is given.
+    """
+    operator = desk.does("keys", "add", "operator", "--name", "night", "--life", "1h").strip()
+    (desk.house.folder / "viewer.key").write_text(desk.does("keys", "add", "viewer"))
+    kept = {"HITLESS_KEY": None, "HITLESS_KEY_FILE": "viewer.key"}
+    key_id = operator.split("_")[1]
+
+    desk.does("freeze", HITLESS_KEY=operator)
+    desk.does("thaw", HITLESS_KEY=None, HITLESS_OPERATOR_KEY=operator)
+    said = desk.refuses(2, "providers", "delete", "any", HITLESS_KEY=operator)
+    assert "it is a operator key; an owner's key is needed: set HITLESS_KEY" in said
+    said = desk.refuses(2, "settings", "--share", "1", HITLESS_KEY=operator)
+    assert "an owner's key is needed" in said
+
+    desk.does("providers", **kept)
+    said = desk.refuses(2, "freeze", **kept)
+    assert "it is a viewer key; an operator's key is needed" in said
+    assert not desk.reads("settings")["is_frozen"]
+
+    (listed,) = [one for one in desk.reads("keys") if one["id"] == key_id]
+    assert ("operator", "night") == (listed["role"], listed["name"])
+    assert f"{key_id} opens nothing any more\n" == desk.does("keys", "revoke", key_id)
+    said = desk.refuses(2, "freeze", HITLESS_KEY=operator)
+    assert "does not accept the key in $HITLESS_KEY: this key was revoked" in said
+    assert operator not in said
+
+
+def test_a_wrong_key_opens_nothing(desk):
+    """
+    Nor does none at all.
+    """
+    wrong = f"hk_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
+
+    said = desk.refuses(2, "providers", HITLESS_KEY=wrong)
+    assert "does not accept the key in $HITLESS_KEY: no such key" in said
+    assert "no key: set HITLESS_KEY" in desk.refuses(2, "providers", HITLESS_KEY=None)
+
+
+# --- What goes wrong ---
+
+
+def test_a_server_that_does_not_run_is_said_so(desk):
+    """
+    With what to do.
+    """
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    said = desk.refuses(1, "streams", HITLESS_SERVER=url)
+
+    assert f"nothing listens at {url}: is it running? Start it with `hitless serve`" in said
+
+
+def test_ctrl_c_ends_a_command_that_waits(desk):
+    """
+    At once, in silence, with status 130.
+    """
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        listener.settimeout(LIMIT_S)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        process = subprocess.Popen(
+            [HITLESS, "providers", "--server", url],
+            env=desk.env(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            peer, _ = listener.accept()
+            with peer:
+                peer.settimeout(LIMIT_S)
+                peer.recv(1)  # it has asked, and waits
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=5)
+        finally:
+            process.kill()
+            process.communicate(timeout=5)
+
+    assert (130, b"", b"") == (process.returncode, out, err.strip())  # click ends the line of ^C
+
+
+def test_a_terminal_is_asked_before_a_provider_is_deleted(desk):
+    """
+    No leaves it where it is.
+    """
+    desk.add("kept")
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [HITLESS, "providers", "delete", "kept"],
+            env=desk.env(),
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        os.write(ours, b"n\n")
+        out, err = process.communicate(timeout=LIMIT_S)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+    assert (1, b"") == (process.returncode, out)
+    assert b"Delete provider kept and its secrets? [y/N]" in err
+    assert b"nothing was done" in err
+    assert "kept" == desk.reads("providers", "kept")["name"]
+
+
+# --- The page ---
+
+
+def test_the_commands_of_the_page_work_in_their_order(tmp_path):
+    """
+    As a new operator would: a first start without keys, then line by line.
+    """
+    text = (DOCS / "operate-a-server.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\$ (.*)$", text, re.MULTILINE)
+    assert "hitless serve" == lines.pop(0)
+    lines = [re.sub(r"https://\w+\.example\.com", "http://127.0.0.1:1", line) for line in lines]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("HITLESS_")}
+    env |= {"PATH": f"{Path(HITLESS).parent}:{env['PATH']}", "ZEGO_TOKEN": secrets.token_hex(16)}
+
+    with first_start(tmp_path, env) as node:
+        lines.insert(0, f"export HITLESS_SERVER={node.url}")
+        begun = next(n for n, line in enumerate(lines) if "hitless streams --provider" in line)
+        line_by_line(lines[:begun], tmp_path, env)
+        assert asyncio.run(node.start("morning-show")).data["provider"] == "agora"
+        line_by_line([*lines[:2], *lines[begun:]], tmp_path, env)
+    assert "morning-show" in (tmp_path / "incident.json").read_text()
+    assert len(lines) > 20
+
+
+@contextmanager
+def first_start(folder, env):
+    """Start a server that makes its own keys."""
+    with (folder / "serve.log").open("ab") as log:
+        process = subprocess.Popen(
+            [HITLESS, "serve", "--listen", "127.0.0.1:0", "--ready-json"],
+            env=env,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+    node = None
+    try:
+        keys: dict[str, str] = {}
+        node = Served(process, folder / "serve.log", keys)
+        keys |= dict(
+            line.split("=", 1) for line in (folder / "hitless-keys.env").read_text().splitlines()
+        )
+        yield node
+    finally:
+        process.terminate()
+        try:
+            process.wait(LIMIT_S)
+        finally:
+            process.kill()
+            process.wait(LIMIT_S)
+            process.stdout.close()
+
+
+def line_by_line(lines, folder, env):
+    """Run lines in one shell, which stops at the first that fails; a check may."""
+    script = "\n".join(
+        f"{line} || test $? -eq 1" if line.startswith("hitless check") else line for line in lines
+    )
+    done = subprocess.run(
+        ["bash", "-euxc", script],
+        env=env,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=4 * LIMIT_S,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr

@@ -1,0 +1,151 @@
+"""hitless.server.store_members, on both engines"""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from hitless.server.database import Sql
+from hitless.server.store import Store
+from hitless.server.store_members import SEEN_MAX, Member, Role, Seen
+
+
+pytest_plugins = ("postgres_server",)
+
+LIMIT_S = 30.0
+
+
+def go(main):
+    """Run a test against the clock, bounded."""
+
+    async def bounded():
+        async with asyncio.timeout(LIMIT_S):
+            return await main
+
+    return asyncio.run(bounded())
+
+
+@asynccontextmanager
+async def stored(engine):
+    """Lend a store in which there is nothing yet."""
+    async with engine.database() as database:
+        yield Store(database)
+
+
+def viewer(client, **more):
+    """Return a viewer of the show."""
+    said = {"stream": "show", "role": Role.VIEWER, "node": "n1", "provider": "agora", **more}
+    return Member(client=client, **said)
+
+
+def test_a_member_that_joins_again_keeps_what_it_had_and_renews_the_rest(engine):
+    """
+    It reconnects to another node, perhaps with an older memory.
+    """
+
+    async def main():
+        async with stored(engine) as store:
+            await engine.set_clock(store.database, 1000.0)
+            await store.members.join(viewer("v", adapters=("agora", "whip"), epoch_seen=5))
+            await engine.set_clock(store.database, 1001.0)
+            again = await store.members.join(
+                viewer("v", node="n2", codecs=("vp8",), epoch_seen=4, provider=None)
+            )
+            return again, await store.members.of_stream("show")
+
+    again, found = go(main())
+    assert again == viewer(
+        "v", node="n2", codecs=("vp8",), epoch_seen=5, joined_s=1000.0, seen_s=1001.0
+    )
+    assert found == [again]
+
+
+def test_members_are_found_by_stream_and_by_node_until_they_leave(engine):
+    """
+    Leaving twice is leaving once.
+    """
+
+    async def main():
+        async with stored(engine) as store:
+            members = store.members
+            for stream, client, node in ("axn", "aym", "bxn"):
+                await members.join(viewer(client, stream=stream, node=node))
+            found = [await members.of_stream("a"), await members.of_node("n")]
+            left = [await members.leave("a", "x"), await members.leave("a", "x")]
+            found += [await members.of_stream("a"), await members.of_node("n")]
+            return [[(m.stream, m.client) for m in some] for some in found], left
+
+    found, left = go(main())
+    assert found[:2] == [[("a", "x"), ("a", "y")], [("a", "x"), ("b", "x")]]
+    assert found[2:] == [[("a", "y")], [("b", "x")]]
+    assert left == [True, False]
+
+
+def test_signs_of_life_are_noted_and_never_go_back(engine):
+    """
+    Late, doubled and unknown ones included; one that names no provider leaves it as it was.
+    """
+
+    async def main():
+        async with stored(engine) as store:
+            await engine.set_clock(store.database, 1000.0)
+            for client in "abcd":
+                await store.members.join(viewer(client, epoch_seen=5))
+            await engine.set_clock(store.database, 1001.0)
+            await store.members.seen(
+                [
+                    Seen("show", "a", 6, "webrtc"),
+                    Seen("show", "b", 4, ""),
+                    Seen("show", "c", 7, "webrtc"),
+                    Seen("show", "c", 6, "agora"),
+                    Seen("show", "nobody", 6, "webrtc"),
+                    Seen("other", "d", 9, "webrtc"),
+                ]
+            )
+            await store.members.seen([])
+            return await store.members.of_stream("show")
+
+    found = go(main())
+    assert [(m.client, m.epoch_seen, m.provider, m.seen_s) for m in found] == [
+        ("a", 6, "webrtc", 1001.0),
+        ("b", 5, "agora", 1001.0),
+        ("c", 7, "webrtc", 1001.0),
+        ("d", 5, "agora", 1000.0),
+    ]
+
+
+def test_thousands_of_signs_of_life_are_one_write(engine):
+    """
+    More than one statement takes, all in one transaction.
+    """
+    count = 2 * SEEN_MAX + 100
+
+    async def main():
+        async with stored(engine) as store:
+            names = [f"v{n:05}" for n in range(count)]
+            rows = ", ".join(
+                f"('show', '{name}', 'viewer', 'n', '[]', '[]', 1, NULL, 0, 0)" for name in names
+            )
+            await store.database.write(Sql(f"INSERT INTO members VALUES {rows}"))
+            await store.members.seen([Seen("show", name, 3, "agora") for name in names])
+            return await store.database.read(
+                "SELECT count(*) AS n FROM members WHERE epoch_seen = 3 AND provider = 'agora'"
+            )
+
+    assert go(main()) == [{"n": count}]
+
+
+def test_silent_members_are_forgotten_in_lots(engine, monkeypatch):
+    """
+    However many there are, one call takes a bounded time.
+    """
+    monkeypatch.setattr("hitless.server.store_members.FORGET_MAX", 2)
+
+    async def main():
+        async with stored(engine) as store:
+            for n in range(5):
+                await engine.set_clock(store.database, 1000.0 + 10 * n)
+                await store.members.join(viewer(f"v{n}"))
+            await engine.set_clock(store.database, 1050.0)
+            counts = [await store.members.forget(25.0) for _ in range(3)]
+            return counts, [m.client for m in await store.members.of_stream("show")]
+
+    assert go(main()) == ([2, 1, 0], ["v3", "v4"])
