@@ -101,7 +101,7 @@ class Coordinator:
                 carry it.
         """
         _check(who, Permission.PUBLISH, request)
-        order = self._providers.order(request.adapters)
+        order = self._providers.order(request.adapters, request.group or request.stream)
         if not order:
             raise Rejected(409, "no-provider", self._providers.why_nobody(request.adapters))
         is_on_air = request.provider in self._providers.rows
@@ -137,7 +137,7 @@ class Coordinator:
         if row is not None and row.state is StreamState.ENDED:
             row = None
         await self._join(Role.VIEWER, request, row)
-        order = self._providers.order(request.adapters)
+        order = self._providers.order(request.adapters, row.group_id if row else request.stream)
         return self._planner.plan(who, request, Role.VIEWER, row, order)
 
     async def leave(self, stream: str, client: str) -> None:

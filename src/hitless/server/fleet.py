@@ -247,8 +247,7 @@ class Fleet:
             healthy={name for name in active if self._judge.verdict(name).word not in bad},
             streams=streams,
             is_operator=order.by is By.OPERATOR,
-            is_frozen=self._settings().is_frozen,
-        )
+        )  # a freeze is obeyed at every look, and so is a thaw
 
     def _plan(
         self,

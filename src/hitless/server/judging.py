@@ -72,6 +72,10 @@ class Judge:
         """Return its rank for placement; lowest first."""
         return RANKS[self.verdict(provider).word]
 
+    def share(self, provider: str) -> float:
+        """Return which share of new starts it may be given [0..1]: it comes back in steps."""
+        return verdict.share(self.standing, provider)
+
     def health(self, provider: str) -> Health:
         """Return what everybody may know of it."""
         healthy, status = verdict.public_answer(self.standing, provider)

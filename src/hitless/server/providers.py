@@ -7,14 +7,17 @@ for the mint and for probes; nothing that leaves the server holds one.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
 from ..core.observation import Level
+from ..core.rendezvous import draw, key, share_of
 from ..errors import ConfigError, HitlessError
 from ..providers import load
 from .judging import Judge
@@ -83,7 +86,7 @@ class Providers:
 
     # --- Answers ---
 
-    def order(self, adapters: Sequence[str] = ()) -> tuple[str, ...]:
+    def order(self, adapters: Sequence[str] = (), stream: str = "") -> tuple[str, ...]:
         """
         Return where a stream may start, best first.
 
@@ -92,14 +95,18 @@ class Providers:
 
         Args:
             adapters: What the client can open; empty: everything.
+            stream: Which stream; by it, weights divide those of one priority, and a provider
+                that is coming back gets its share. Empty: in the order that holds for most.
         """
         usable = [
             row
             for row in self.rows.values()
             if row.is_active and not row.is_drained and (not adapters or row.adapter in adapters)
         ]
+        if stream:
+            usable.sort(key=lambda row: _turn(row, stream))
         usable.sort(key=lambda row: (row.name != self.default, row.priority))
-        usable.sort(key=lambda row: self._judge.rank(row.name))
+        usable.sort(key=lambda row: (self._judge.rank(row.name), self._is_held(row.name, stream)))
         return tuple(row.name for row in usable)
 
     def why_nobody(self, adapters: Sequence[str] = ()) -> str:
@@ -204,6 +211,11 @@ class Providers:
 
     # --- Inside ---
 
+    def _is_held(self, name: str, stream: str) -> bool:
+        """Whether a provider that is coming back is not to have this stream yet."""
+        share = self._judge.share(name)
+        return share < 1.0 and bool(stream) and not share_of(key(stream), 100.0 * share)
+
     def _changed(
         self, name: str, before: ProviderRow | None, change: ProviderChange
     ) -> ProviderRow:
@@ -286,6 +298,12 @@ class Providers:
             field: self._vault.open(row.name, field, sealed)
             for field, sealed in _sealed(row).items()
         }
+
+
+def _turn(row: ProviderRow, stream: str) -> float:
+    """Return a number by which a stream sorts providers of one priority, as weights divide it."""
+    cost = -float(np.log(draw(np.array([key(stream)], np.uint64), f"provider:{row.name}")[0]))
+    return cost / row.weight if row.weight > 0.0 else math.inf
 
 
 def adapter_options(row: ProviderRow) -> Config:

@@ -114,7 +114,7 @@ def read_root_keys(variable: str, environ: Mapping[str, str]) -> tuple[RootKey, 
     place = kept_in(variable, environ)
     if place is None:
         raise ConfigError(
-            f"{variable} is not set: make a key with `hitless serve --new-key` and keep it there, "
+            f"{variable} is not set: make a key with `hitless serve --new-keys`, keep it there, "
             f"or name a file that holds it with {variable}_FILE"
         )
     return parse_root_keys(variable, place.read(environ))
@@ -146,7 +146,7 @@ def _octets(what: str, word: str) -> bytes:
     if len(octets) != _KEY_BYTES:
         raise ConfigError(f"{what} has {len(octets)} bytes: it needs {_KEY_BYTES}")
     if len(set(octets)) < _DISTINCT_MIN:
-        raise ConfigError(f"{what} is not random: make one with `hitless serve --new-key`")
+        raise ConfigError(f"{what} is not random: make one with `hitless serve --new-keys`")
     return octets
 
 
