@@ -203,8 +203,8 @@ FAULTS: Final = """
 
 What `hitless lab break NAME FAULT` can do, and `hitless lab heal NAME` undoes. Nothing needs root:
 a fault is injected in the stand-in, by a signal to its process, in the relay between a client and
-the stand-ins, or in the front before the server. The relay stands between the publisher and everything it
-talks to; `hitless lab break '*' cut-off` is its own network going down.
+the stand-ins, or in the front before the server. The relay stands between the publisher and
+everything it talks to; `hitless lab break '*' cut-off` is its own network going down.
 
 """
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from hitless.core.climb import Climb, Evidence
+from hitless.core.evidence import Rules
 from hitless.core.fleet import Due, FleetMove, Moving, NodeShare, due
 from hitless.core.rails import Candidate, allowed, targets
 from hitless.core.rendezvous import Constraint, keys_of, place
@@ -309,17 +309,15 @@ def test_a_provider_that_leaves_and_comes_back_in_steps_ends_with_exactly_its_st
     move = leaving(world)
     world.run(move)
     gone = len(world.made)
-    climb, now_s, back = Climb(), 0.0, 0
-    while climb.share < 1.0:
-        climb = climb.after(Evidence.GOOD, now_s, step_s=60.0)
-        now_s += 60.0
+    back = 0
+    for share in Rules().steps:
         world.made.clear()
         world.run(
             leaving(
                 world,
                 source=None,
                 returning="agora",
-                weights={**WEIGHTS, "agora": WEIGHTS["agora"] * climb.share},
+                weights={**WEIGHTS, "agora": WEIGHTS["agora"] * share},
                 starts_per_s={"agora": ACCEPTS["agora"]},
                 shares={name: NodeShare(live=1) for name in world.nodes},
             )

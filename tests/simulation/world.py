@@ -29,6 +29,7 @@ from hitless.core.events import (
     Event,
     HealthChecked,
     LegAbsent,
+    LegDoubted,
     LegFailed,
     LegHeard,
     LegOpened,
@@ -87,6 +88,7 @@ class TrueLeg:
     life: int
     is_open: bool = False
     quiet_s: float | None = None
+    is_doubted: bool = False
     fed_s: float = 0.0
     is_said_silent: bool = False
     next_s: float = 0.0
@@ -308,12 +310,21 @@ class World:
                 leg.fed_s = self.now if flows else leg.fed_s
                 after_s = self.rng.uniform(0.02, 0.1) if flows else SILENCE_S - 0.05
                 self._later(after_s, partial(self._notice, client, leg))
+                if not flows:
+                    self._later(after_s / 2, partial(self._doubt, client, leg))
+
+    def _doubt(self, client: Client, leg: TrueLeg) -> None:
+        if client.legs.get(leg.id) is leg and leg.quiet_s is not None:
+            leg.is_doubted = True
+            self._tell(client, LegDoubted(session=client.name, leg=leg.id, because="no media"))
 
     def _notice(self, client: Client, leg: TrueLeg) -> None:
         is_quiet = leg.quiet_s is not None
-        if client.legs.get(leg.id) is not leg or (not is_quiet and not leg.is_said_silent):
+        if client.legs.get(leg.id) is not leg or (
+            not is_quiet and not leg.is_said_silent and not leg.is_doubted
+        ):
             return
-        leg.is_said_silent = is_quiet
+        leg.is_said_silent, leg.is_doubted = is_quiet, False
         event: Event = LegHeard(session=client.name, leg=leg.id)
         if leg.quiet_s is not None:
             event = LegSilent(

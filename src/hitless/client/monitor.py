@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..core.events import Event, LegHeard, LegSilent, OpenLeg
+from ..core.events import Event, LegDoubted, LegHeard, LegSilent, OpenLeg
 from ..media.liveness import PATH
 from ..providers.base import Leg
 
@@ -42,10 +42,12 @@ async def watch(
     """
     loop = asyncio.get_running_loop()
     told_s: float | None = None
+    is_doubted = False
     while True:
-        deadline_s = leg.liveness.deadline_s()
-        at_s = loop.time() + _IDLE_S if deadline_s is None else deadline_s
-        wait_s = max(at_s - loop.time(), 0.005) if told_s is None else _LOOK_AGAIN_S
+        times = (leg.liveness.deadline_s(), leg.liveness.doubt_s())
+        at_s = min((at for at in times if at is not None), default=loop.time() + _IDLE_S)
+        is_looking = is_doubted or told_s is not None
+        wait_s = _LOOK_AGAIN_S if is_looking else max(at_s - loop.time(), 0.005)
         due_s = loop.time() + wait_s
         await asyncio.sleep(wait_s)
         for _ in range(3):  # let the selector read what has arrived
@@ -57,9 +59,13 @@ async def watch(
         if quiet is not None and quiet.sign != PATH and not is_fed(now):
             quiet = None
         if quiet is None:
-            if told_s is not None:
-                told_s = None
+            doubt = leg.liveness.doubt(now) if is_fed(now) else None
+            if told_s is not None or (is_doubted and doubt is None):
+                told_s, is_doubted = None, False
                 report(LegHeard(session=order.session, leg=order.leg))
+            elif doubt is not None and not is_doubted:
+                is_doubted = True
+                report(LegDoubted(session=order.session, leg=order.leg, because=doubt))
         elif told_s is None or now - told_s >= _TELL_AGAIN_S:
             told_s = now
             report(

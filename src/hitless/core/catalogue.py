@@ -85,6 +85,7 @@ CATALOGUE: Final = {
         _entry("leg.opened", _D, "{provider} carries media", "first media is proven"),
         _entry("leg.failed", _W, "{provider} could not carry it: {because}", "one attempt failed"),
         _entry("leg.silent", _W, "{provider} went silent: {because}", "not yet given up"),
+        _entry("leg.doubted", _D, "{provider} may be silent: {because}", "the next leg is opened"),
         _entry("leg.heard", _I, "{provider} carries media again", "a silence ended"),
         _entry("leg.closed", _D, "Closed {provider}", "a leg was let go"),
         # A stream

@@ -125,8 +125,17 @@ class LegSilent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LegDoubted:
+    """Media has been missing for half of its limit: it may be about to be silent."""
+
+    session: str
+    leg: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LegHeard:
-    """A silent leg carries media again."""
+    """A silent or doubted leg carries media again."""
 
     session: str
     leg: int
@@ -219,6 +228,7 @@ Event = (
     | LegFailed
     | LegAbsent
     | LegSilent
+    | LegDoubted
     | LegHeard
     | SwitchRequested
     | PlacementTold

@@ -100,6 +100,9 @@ class Policy:
     one_kind_silence_s: float = _setting(
         1.5, "s", 0.1, 300, "shortest silence of one kind while another flows that counts"
     )
+    opens_on_doubt: bool = _choice(
+        True, "whether a publisher opens the next leg at half of silence_s, before it is certain"
+    )
     silent_leg_s: float = _setting(
         5.0, "s", 0.1, 300, "a leg that stays silent is closed after this time"
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from . import attempts, choosing, trial
+from . import attempts, choosing, doubting, trial
 from .attempts import Attempt, Failure
 from .events import AskList, Ended, LegFailed, LegSilent, Outcome, Started
 from .placement import Change
@@ -25,7 +25,7 @@ LIST_WAIT_S = 1.0
 ROUND_S_MIN = 0.1
 """Off air, the next round begins no sooner [s], whatever the retry delays say."""
 
-BESIDE = frozenset({Purpose.TRIAL, Purpose.RESCUE})
+BESIDE = frozenset({Purpose.TRIAL, Purpose.RESCUE, Purpose.DOUBT})
 """Legs of these purposes carry media beside the one on air."""
 
 _ATTEMPTS_KEPT = 100
@@ -107,9 +107,15 @@ def failover(turn: Turn, s: Session, because: str) -> Session:
         turn.say("failover.started", because, session=s, provider=s.provider)
     spare = _spare(turn, s, None)
     if spare is not None:
+        turn.say("failover.trying", because, session=s, provider=spare.provider)
         return _go_on_air(turn, s, spare, Purpose.FAILOVER, because)
     if op is None:
         op = Operation(purpose=Purpose.FAILOVER, because=because, begun_s=turn.now)
+        early = doubting.opening(turn, s)
+        if early is not None:
+            turn.say("failover.trying", because, session=s, provider=early.provider)
+            s = with_leg(s, replace(early, purpose=Purpose.FAILOVER))
+            return replace(s, operation=replace(op, leg=early.id))
         return _advance(turn, replace(s, operation=op))
     if op.purpose is Purpose.FAILOVER:
         return s
@@ -141,6 +147,8 @@ def leg_failed(turn: Turn, s: Session, leg: Leg, event: LegFailed) -> Session:
     failure = event.failure
     here = leg.id == s.on_air
     s = without(s, leg)
+    if leg.purpose is Purpose.DOUBT and not here:
+        return s  # nobody waits for it
     if leg.live_s is None or here:
         turn.say_failed(s, leg, failure)
     if leg.purpose is Purpose.TRIAL and not here:
@@ -163,6 +171,7 @@ def silent(turn: Turn, s: Session, leg: Leg, event: LegSilent) -> Session:
     here = leg.id == s.on_air
     s = with_leg(s, replace(leg, silent_s=event.since_s))
     if here:
+        s = replace(s, doubts=0)
         turn.say("leg.silent", event.because, session=s, provider=leg.provider, leg=leg.id)
         s = _suspect(turn, s, leg, event.because, event.since_s)
         return failover(turn, s, event.because)
@@ -182,6 +191,7 @@ def heard(turn: Turn, s: Session, leg: Leg) -> Session:
         return s
     turn.say("leg.heard", "media came back", session=s, provider=leg.provider, leg=leg.id)
     s = replace(s, phase=Phase.ON_AIR, suspects=(), dark_s=None, rounds=0)
+    s = doubting.over(turn, s)
     if not turn.trusts(leg.provider):
         return s  # banned meanwhile: the move goes on
     opening = s.leg(s.operation.leg) if s.operation else None

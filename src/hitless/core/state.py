@@ -53,6 +53,8 @@ class Purpose(StrEnum):
     MIGRATION = "migration"
     TRIAL = "trial"
     """A recovered provider proves itself beside the leg on air (`return_policy = return`)."""
+    DOUBT = "doubt"
+    """The leg on air may be about to be silent: the next one is ready if it is."""
     RESCUE = "rescue"
     """Viewers that cannot reach the provider on air are served over one more leg."""
 
@@ -179,6 +181,8 @@ class Session:
         rounds: Whole rounds in vain since it went off air (publishers).
         dark_s: Since when nothing carries it [s]; None: something does.
         trial_s: When a recovered provider may be tried next [s].
+        doubt_s: The next leg may be opened on a mere doubt again from then on [s] (publishers).
+        doubts: How many such legs in a row were needless (publishers).
         is_chosen: Somebody asked for the provider on air by name or by a switch: no return.
         pending: A move asked for while another was under way: target and reason.
         follower: What the control plane agreed to; None: there is none, or it has not said yet.
@@ -198,6 +202,8 @@ class Session:
     on_air: int | None = None
     attempts: tuple[Attempt, ...] = ()
     moved_s: float = 0.0
+    doubt_s: float = 0.0
+    doubts: int = 0
     operation: Operation | None = None
     suspects: tuple[Suspect, ...] = ()
     rounds: int = 0

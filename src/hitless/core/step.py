@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol, assert_never
 
-from . import obeying, placement, publishing, viewing
+from . import doubting, obeying, placement, publishing, viewing
 from .attempts import Failure
 from .events import (
     AskList,
@@ -26,6 +26,7 @@ from .events import (
     Event,
     HealthChecked,
     LegAbsent,
+    LegDoubted,
     LegFailed,
     LegHeard,
     LegOpened,
@@ -135,7 +136,7 @@ def _hear(turn: Turn, event: Event) -> None:  # noqa: C901 -- a flat dispatch, o
             pass  # said twice
         case SwitchRequested():
             _switch(turn, event)
-        case LegOpened() | LegFailed() | LegAbsent() | LegSilent() | LegHeard():
+        case LegOpened() | LegFailed() | LegAbsent() | LegSilent() | LegDoubted() | LegHeard():
             _leg_event(turn, event)
         case PlacementTold() | LegsReleased() | RescueTold() | StreamOver():
             _control_event(turn, event)
@@ -148,7 +149,7 @@ def _hear(turn: Turn, event: Event) -> None:  # noqa: C901 -- a flat dispatch, o
 
 
 def _leg_event(
-    turn: Turn, event: LegOpened | LegFailed | LegAbsent | LegSilent | LegHeard
+    turn: Turn, event: LegOpened | LegFailed | LegAbsent | LegSilent | LegDoubted | LegHeard
 ) -> None:
     s = turn.state.sessions.get(event.session)
     leg = s.leg(event.leg) if s else None
@@ -164,9 +165,13 @@ def _leg_event(
             _put(turn, viewing.absent(turn, s, leg, event))
         case LegSilent() if leg.carries:
             _put(turn, role.silent(turn, s, leg, event))
+        case LegDoubted() if s.role is Role.PUBLISHER and leg.id == s.on_air and leg.carries:
+            _put(turn, doubting.begun(turn, s, event.because))
+        case LegHeard() if leg.id == s.on_air and leg.carries:
+            _put(turn, doubting.over(turn, s))
         case LegHeard() if leg.live_s is not None and leg.silent_s is not None:
             _put(turn, role.heard(turn, s, leg))
-        case LegOpened() | LegAbsent() | LegSilent() | LegHeard():
+        case LegOpened() | LegAbsent() | LegSilent() | LegDoubted() | LegHeard():
             pass  # said twice, or out of order
         case _:
             assert_never(event)

@@ -100,6 +100,21 @@ class Liveness:
                 return self._words(name, now, f"no {name}")
         return None
 
+    def doubt(self, now: float) -> str | None:
+        """Return why media may be about to be silent: half of every limit is over; or None."""
+        at_s = self.doubt_s()
+        if at_s is None or now <= at_s:
+            return None
+        newest = max(sign.last_s for name, sign in self._signs.items() if name != PATH)
+        return f"no media for {now - newest:.2f} s"
+
+    def doubt_s(self) -> float | None:
+        """Return the earliest time at which there can be doubt [s]; None: never."""
+        return max(
+            (s.last_s + 0.5 * s.limit_s for name, s in self._signs.items() if name != PATH),
+            default=None,
+        )
+
     def deadline_s(self) -> float | None:
         """Return the earliest time at which `quiet` can change its mind [s]; None: never."""
         return min((s.last_s + s.limit_s for s in self._signs.values()), default=None)

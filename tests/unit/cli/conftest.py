@@ -15,6 +15,7 @@ def server(monkeypatch, tmp_path):
     with standing() as server:
         monkeypatch.setenv("HITLESS_SERVER", server.url)
         monkeypatch.setenv("HITLESS_KEY", KEY)
+        monkeypatch.delenv("HITLESS_KEY_FILE", raising=False)
         yield server
 
 

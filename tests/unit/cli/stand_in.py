@@ -80,14 +80,15 @@ class StandIn(ThreadingHTTPServer):
             int and a code and a message: a refusal.
         calls: What was asked: method, path, query, body.
         keys: The keys that came with it.
+        raw: Status and body of every answer, in place of `answers`; None: those.
     """
 
     daemon_threads = True
     block_on_close = True
 
-    def __init__(self):
+    def __init__(self, tls=None):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.calls, self.keys, self.raw = [], [], None
+        self.calls, self.keys, self.raw, self.tls = [], [], None, tls
         self.answers = {
             ("GET", "/v1/admin/providers"): [AGORA, OTHER],
             ("GET", "/v1/admin/settings"): SETTINGS,
@@ -98,7 +99,18 @@ class StandIn(ThreadingHTTPServer):
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.server_port}"
+
+    def finish_request(self, request, client_address):
+        """Speak TLS first, in the request's own thread; a client may end it there."""
+        if self.tls is not None:
+            request.settimeout(5)
+            try:
+                request = self.tls.wrap_socket(request, server_side=True)
+            except OSError:
+                return
+        with request:
+            super().finish_request(request, client_address)
 
     @property
     def acts(self):
@@ -147,9 +159,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def standing():
+def standing(tls=None):
     """Run a stand-in beside the test."""
-    with StandIn() as server:
+    with StandIn(tls) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import os
 import secrets
 import socket
+import ssl
+import subprocess
+import sys
 import threading
 from contextlib import closing, contextmanager
+from datetime import datetime
 
 import pytest
-from unit.cli.stand_in import KEY, SETTINGS
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from unit.cli.stand_in import KEY, SETTINGS, standing
 
 from hitless.cli import calls
 from hitless.cli.calls import CallFailed, Needs, Server, segment
@@ -304,6 +314,53 @@ def test_https_to_a_server_without_tls_is_said_so(server):
     """
     with pytest.raises(CallFailed, match="does not speak TLS: begin the address with http://"):
         settings({"HITLESS_KEY": KEY}, server.url.replace("http", "https"))
+
+
+@pytest.fixture
+def private(tmp_path):
+    """Return the file of a certificate that nobody signed, and TLS that shows it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2020, 1, 1))
+        .not_valid_after(datetime(2120, 1, 1))
+        .add_extension(here, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    file = tmp_path / "certificate.pem"
+    file.write_bytes(certificate.public_bytes(pem))
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(file, tmp_path / "key.pem")
+    return file, tls
+
+
+def test_a_private_certificate_is_trusted_if_one_says_so(private):
+    """
+    By the variable that the message names; else no key is sent.
+    """
+    file, tls = private
+    with standing(tls) as server:
+        with pytest.raises(CallFailed, match=r"is not trusted: .* set SSL_CERT_FILE"):
+            settings({"HITLESS_KEY": KEY}, server.url)
+        assert [] == server.calls
+
+        done = subprocess.run(  # a process of its own: certificates are read once
+            [sys.executable, "-m", "hitless", "settings", "--server", server.url],
+            env={**os.environ, "HITLESS_KEY": KEY, "SSL_CERT_FILE": str(file)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert 0 == done.returncode, done.stderr
+        assert 1 == len(server.calls)
 
 
 def test_no_server_is_asked_for_help_or_a_record(run, monkeypatch, tmp_path):

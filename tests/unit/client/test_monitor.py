@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from virtual_time import run
 
 from hitless.client.monitor import watch
-from hitless.core.events import LegHeard, LegSilent, OpenLeg
+from hitless.core.events import LegDoubted, LegHeard, LegSilent, OpenLeg
 from hitless.media.liveness import PATH, Liveness
 
 
@@ -43,10 +43,12 @@ def test_silence_is_told_once_its_limit_has_passed_and_again_every_second():
         await media(liveness, 0.9)
         await asyncio.sleep(2.5)
 
-    events = run(told(script))
+    (doubt_s, doubt), *events = run(told(script))
 
+    assert isinstance(doubt, LegDoubted)
     assert all(isinstance(event, LegSilent) for _, event in events)
     first_s, first = events[0]
+    assert 0.1 <= doubt_s - first.since_s <= 0.13
     assert first_s - first.since_s <= 0.26
     assert len(events) == 3
     assert "no media" in first.because
@@ -60,7 +62,22 @@ def test_a_leg_that_is_heard_again_is_told_once():
 
     kinds = [type(event) for _, event in run(told(script))]
 
-    assert kinds == [LegSilent, LegHeard]
+    assert kinds == [LegDoubted, LegSilent, LegHeard]
+
+
+def test_a_doubt_that_is_dispelled_is_told_so():
+    """
+    A burst of jitter: no silence.
+    """
+
+    async def script(liveness):
+        await media(liveness, 0.9)
+        await asyncio.sleep(0.13)
+        await media(liveness, 0.9)
+
+    kinds = [type(event) for _, event in run(told(script))]
+
+    assert kinds == [LegDoubted, LegHeard]
 
 
 def test_media_that_flows_is_never_silence():

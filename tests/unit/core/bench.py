@@ -31,6 +31,7 @@ from hitless.core.events import (
     Event,
     HealthChecked,
     LegAbsent,
+    LegDoubted,
     LegFailed,
     LegHeard,
     LegOpened,
@@ -175,6 +176,16 @@ class Bench:
         self._tell_leg(
             provider, lambda s, n: LegSilent(session=s, leg=n, because="no media", since_s=since_s)
         )
+
+    def doubted(self, provider: str) -> None:
+        """Media over a provider has been missing for a tenth of a second."""
+        self._tell_leg(
+            provider, lambda s, n: LegDoubted(session=s, leg=n, because="no media for 0.10 s")
+        )
+
+    def dispelled(self, provider: str) -> None:
+        """Media over a provider flows again before it was called silent."""
+        self._tell_leg(provider, lambda s, n: LegHeard(session=s, leg=n))
 
     def heard(self, provider: str) -> None:
         """Media over the silent leg on a provider flows again."""

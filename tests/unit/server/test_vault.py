@@ -276,7 +276,7 @@ def test_keys_come_from_a_variable_or_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
-        ({}, "HITLESS_VAULT_KEY is not set: make a key with `hitless serve --new-key`"),
+        ({}, "HITLESS_VAULT_KEY is not set: make a key with `hitless serve --new-keys`"),
         ({"HITLESS_VAULT_KEY": ONE, "HITLESS_VAULT_KEY_FILE": "/f"}, "are both set"),
         ({"HITLESS_VAULT_KEY_FILE": "/nowhere/key"}, "No such file"),
     ],
