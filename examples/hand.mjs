@@ -19,7 +19,7 @@ const sdk = {
 
 // --- What is known; it survives a lost connection ---
 const streams = new Map() // id -> {stream, role, wait_s, epoch, provider, plan, legs: Map(number -> leg)}
-let send = null, tries = 0, numbered = 0, reports = null
+let send = null, numbered = 0, reports = null
 const live = s => [...s.legs.values()].filter(leg => leg.state !== 'opening')
 const onAir = s => live(s).find(leg => leg.provider === s.provider) ?? live(s).at(-1)
 const up = message => send?.(message) // while cut off nothing is said: `hello` says what counts
@@ -69,7 +69,6 @@ const place = (s, { epoch, provider }) => { if (epoch > s.epoch) Object.assign(s
 const orders = {
   welcome (_, { node, report_s = 10 }) {
     console.log(`connected to ${node}`)
-    tries = 0
     clearInterval(reports)
     reports = setInterval(report, 1000 * report_s)
     for (const leg of [...streams.values()].flatMap(live)) if (leg.why) words.silent([0, leg], leg.why)
@@ -120,8 +119,9 @@ async function exchange () { // any error ends it, and the next hello begins it 
   }
 }
 async function link () {
-  for (; ; tries++) {
+  for (let tries = 0, since = Date.now(); ; tries++, since = Date.now()) {
     await (globalThis.WebSocket ? connect() : exchange()).catch(() => {})
+    if (Date.now() - since > 1000 * RETRY_S_MAX) tries = 0 // it was a connection worth the name
     send = null
     for (const s of streams.values()) if (s.plan && live(s).length) walk(s)
     await pause(tries)

@@ -5,6 +5,7 @@ It speaks by WebSocket, or by REST, whichever the hand asks for.
 """
 
 import asyncio
+import contextlib
 import json
 
 from aiohttp import WSMsgType, web
@@ -31,8 +32,9 @@ class Host:
     def __init__(self, form):
         self._form = form
         self.heard = asyncio.Queue()
-        self._down, self._socket, self._is_talking = [], None, False
-        self.headers = {}
+        self._down, self._something = [], asyncio.Event()
+        self._socket = None
+        self._is_talking = self._is_away = False
 
     async def __aenter__(self):
         app = web.Application()
@@ -47,11 +49,9 @@ class Host:
         return self
 
     async def __aexit__(self, *exc):
-        self._is_away = True
+        self.go()
         await self.lose()
         await self._runner.cleanup()
-
-    _is_away = False
 
     async def next(self):
         """Return what the hand says next."""
@@ -65,10 +65,12 @@ class Host:
             await self._socket.send_bytes(json.dumps(message).encode())
         else:
             self._down.append(message)
+            self._something.set()
 
     async def lose(self):
-        """Lose the connection, and refuse any other until `take`."""
+        """Lose the connection."""
         self._is_talking = False
+        self._something.set()
         if self._socket is not None:
             self._socket, socket = None, self._socket
             await socket.close()
@@ -88,7 +90,6 @@ class Host:
             return web.Response(status=503)
         socket = web.WebSocketResponse(protocols=("hitless.v1",))
         await socket.prepare(request)
-        self.headers = dict(request.headers)
         self._socket = socket
         self.heard.put_nowait(None)
         async for message in socket:
@@ -98,7 +99,6 @@ class Host:
 
     async def _exchange(self, request):
         asked = await request.json()
-        self.headers = dict(request.headers)
         for message in asked["messages"]:
             if message["type"] == "hello" and not self._is_away and not self._is_talking:
                 self._is_talking = True
@@ -107,10 +107,10 @@ class Host:
                 self.heard.put_nowait(message)
         if not self._is_talking:
             return web.json_response({"success": False}, status=409)
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + asked["wait_s"]
-        while not self._down and self._is_talking and loop.time() < until_s:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(asked["wait_s"]):
+                await self._something.wait()
+        self._something.clear()
         said, self._down = self._down, []
         return web.json_response({"success": True, "data": {"messages": said}})
 
@@ -151,7 +151,9 @@ def _made_up(message):
     """Return a message with something in the place of what no step names."""
     if message["type"] != "plan":
         named = {"credential": {"token": "made up"}}
-        return {k: named.get(k, "made up") if one == "<any>" else one for k, one in message.items()}
+        return {
+            k: named.get(k, "made up") if one == "<any>" else one for k, one in message.items()
+        }
     plan = message["plan"]
     credentials = {name: {"token": f"for {name}"} for name in plan["order"]}
     seconds = {"credential_s": 3600.0, "outage_s": 21600.0}

@@ -79,7 +79,7 @@ async def heard(socket):
 
 class Rest:
     """
-    A conversation by REST, with the manners of a WebSocket.
+    A conversation by REST, with the manners of a WebSocket: it is welcomed once.
 
     Args:
         server: Whom to call.
@@ -87,7 +87,7 @@ class Rest:
 
     def __init__(self, server):
         self._server, self._client = server, "nobody"
-        self._down = []
+        self._down, self._is_welcome = [], False
         self.closed = False
 
     async def close(self):
@@ -112,7 +112,11 @@ class Rest:
         body = {"client": self._client, "messages": messages, "wait_s": wait_s}
         status, answer = await self._server.ask("/v1/exchange", body)
         if status == 200:
-            self._down += answer["data"]["messages"]
+            for message in answer["data"]["messages"]:
+                is_again = message["type"] == "welcome" and self._is_welcome
+                self._is_welcome = self._is_welcome or message["type"] == "welcome"
+                if not is_again:
+                    self._down.append(message)
         else:  # it ends with what a WebSocket would end with
             self._down.append({"type": "problem", **answer["error"]})
             self.closed = True

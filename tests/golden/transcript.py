@@ -22,8 +22,7 @@ from hitless.client import protocol
 HERE = Path(__file__).parent
 
 KINDS = {
-    kind.__struct_config__.tag: kind
-    for kind in (*protocol.Up.__args__, *protocol.Down.__args__)
+    kind.__struct_config__.tag: kind for kind in (*protocol.Up.__args__, *protocol.Down.__args__)
 }
 """Every message, by its `type`."""
 
@@ -51,7 +50,7 @@ def whole(message):
 def terse(message):
     """Return a message without the fields that have their defaults."""
     kind = KINDS[message["type"]]
-    bare = msgspec.to_builtins(msgspec.convert(message, kind))
+    bare = json.loads(msgspec.json.encode(msgspec.convert(message, kind)))
     return {"type": message["type"], **_terse(kind, bare)}
 
 
@@ -61,7 +60,7 @@ def _whole(kind, found):
         inner = _struct_in(field.type)
         if field.name not in found:
             if not field.required:
-                found[field.name] = msgspec.to_builtins(_default(field))
+                found[field.name] = _default(field)
         elif inner is not None and isinstance(found[field.name], dict):
             found[field.name] = _whole(inner, found[field.name])
         elif inner is not None and isinstance(found[field.name], list):
@@ -75,7 +74,7 @@ def _terse(kind, found):
         value, inner = found.get(field.name), _struct_in(field.type)
         if field.name not in found:
             continue
-        if not field.required and value == msgspec.to_builtins(_default(field)):
+        if not field.required and value == _default(field):
             continue
         if inner is not None and isinstance(value, dict):
             value = _terse(inner, value)
@@ -86,9 +85,8 @@ def _terse(kind, found):
 
 
 def _default(field):
-    if field.default_factory is not msgspec.NODEFAULT:
-        return field.default_factory()
-    return field.default
+    made = field.default_factory is not msgspec.NODEFAULT
+    return json.loads(json.dumps(field.default_factory() if made else field.default))
 
 
 def _struct_in(kind):

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..client import protocol
-from ..client.telemetry import log
 from ..core.events import (
     Announce,
     Ended,
@@ -21,10 +20,9 @@ from ..core.events import (
 from ..core.state import Phase
 from ..errors import CredentialsRejected, HitlessError, NotOnAir, ProviderError, Retry
 from ..providers.base import Leg, Provider
-from .coordinator import Rejected
-from .database import StoreUnavailable
+from .hand_agreement import RETRY_S, RETRY_S_MAX, Agreement
 from .hand_legs import RemoteLeg, RemoteProvider, cut
-from .plans import MintRefused
+from .hand_plans import HandPlan, is_final
 
 
 if TYPE_CHECKING:
@@ -34,13 +32,6 @@ if TYPE_CHECKING:
 LEGS_MAX: Final = 16
 """Legs of one stream that a client may still have when it comes back."""
 
-_RETRY_S: Final = 0.5
-_RETRY_S_MAX: Final = 10.0
-"""Pauses between tries while the store is away double from the one to the other [s]."""
-_TRIES_MAX: Final = 12
-"""How often the end of a stream is tried to be stored; that takes more than a minute."""
-_RENEW_S_MIN: Final = 1.0
-"""A plan that is not older than this is good enough for a client that asks for a new one [s]."""
 _ABSENT_S: Final = 5.0
 """A viewer of what nobody publishes looks again so seldom [s]: it is told when somebody does."""
 
@@ -56,18 +47,16 @@ class HandSession:
 
     def __init__(self, hand: Hand, seen: protocol.Seen) -> None:
         self.stream, self.role, self.seen = seen.stream, Role(seen.role), seen
-        self.plan: protocol.Plan | None = None
+        self.plan = HandPlan(hand, seen, self._planned)
         self.is_over: str | None = None
         """Why it is over, though its driver may not know yet; None: it is not."""
         self._hand = hand
         self._loop = asyncio.get_running_loop()
-        self._plan_s = 0.0
         self._placed: protocol.Placement | None = None
+        self._is_told = self.is_returning
         self._is_settled = False
         self._because: dict[str, str] = {}
-        self._rejected: set[str] = set()
-        self._renewing = asyncio.Lock()
-        self._unsaid: protocol.Claim | protocol.Confirm | None = None
+        self._agreement = Agreement(hand, self.stream, self.role)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._found: list[RemoteLeg] = []
         for old in seen.legs:
@@ -94,7 +83,7 @@ class HandSession:
             HitlessError: It may not, or cannot, begin.
         """
         if not self.is_returning:
-            await self.renew()
+            await self.plan.renew()
             return
         try:
             await self._look_up()
@@ -103,52 +92,17 @@ class HandSession:
                 raise
             self._hand.own(self._catch_up(), f"plan of {self.stream}")
 
-    async def renew(self) -> None:
-        """Get a plan with fresh credentials; the client is given it too. Raises HitlessError."""
-        hand, before = self._hand, self.plan
-        async with self._renewing:
-            if self.plan is not before:
-                return  # somebody else asked meanwhile
-            state = hand.driver.session(self.stream)
-            request = protocol.PlanRequest(
-                stream=self.stream,
-                client=hand.client,
-                adapters=hand.hello.adapters,
-                codecs=hand.hello.codecs,
-                group=self.seen.group,
-                plan=before.token if before else self.seen.plan,
-                provider=(state.provider if state else self.seen.provider) or "",
-            )
-            is_publisher = self.role is Role.PUBLISHER
-            ask = hand.coordinator.start if is_publisher else hand.coordinator.join
-            self.plan = plan = await ask(hand.identity, request)
-            self._plan_s = self._loop.time()
-        hand.say(protocol.NewPlan(plan=plan))
-        placed = self._placed
-        if placed is None or plan.epoch > placed.epoch:
-            if plan.epoch > 0:
-                self._place(
-                    protocol.Placement(
-                        stream=self.stream,
-                        epoch=plan.epoch,
-                        provider=plan.provider,
-                        because=plan.because,
-                    )
-                )
-        elif before is None and placed.epoch > plan.epoch and not self.is_returning:
-            hand.say(placed)  # it moved while the plan was made
-
     async def _look_up(self) -> None:
         """Hear what became of it meanwhile; a publisher that was replaced must not start it."""
         await self._hand.coordinator.connected(self._hand, self.seen)
         if self.is_over is None:
-            await self.renew()
+            await self.plan.renew()
 
     async def _catch_up(self) -> None:
-        pause_s = _RETRY_S
+        pause_s = RETRY_S
         while self._hand.session(self.stream) is self and self.is_over is None:
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _RETRY_S_MAX)
+            pause_s = min(2 * pause_s, RETRY_S_MAX)
             try:
                 await self._look_up()
             except HitlessError as exc:
@@ -157,25 +111,21 @@ class HandSession:
                 self.over(str(exc))
             return
 
-    async def _credential(self, provider: str) -> protocol.Credential:
-        """Return the plan's credential; where that is old or was rejected, of a new plan."""
-        plan, age_s = self.plan, self._loop.time() - self._plan_s
-        life_s = 0.0
-        if plan is not None:
-            life_s = plan.credential_s if provider == plan.provider else plan.outage_s
-        is_old = life_s > 0 and age_s > life_s / 2
-        is_strange = plan is None or provider not in plan.order
-        if is_old or is_strange or provider in self._rejected:
-            try:
-                await self.renew()
-            except HitlessError as exc:
-                if is_final(exc):
-                    because = "the server gives no more credentials for it"
-                    raise CredentialsRejected(
-                        because, provider=provider, retry=Retry.NEXT
-                    ) from exc
-                log.warning("goes on with an older plan", stream=self.stream, because=str(exc))
-        return self.plan.credentials.get(provider, {}) if self.plan else {}
+    def _planned(self, plan: protocol.Plan) -> None:
+        placed, was_told = self._placed, self._is_told
+        self._is_told = True
+        if placed is not None and placed.epoch >= plan.epoch:
+            if not was_told and placed.epoch > plan.epoch:
+                self._hand.say(placed)  # it moved while the plan was made
+        elif plan.epoch > 0:
+            self._place(
+                protocol.Placement(
+                    stream=self.stream,
+                    epoch=plan.epoch,
+                    provider=plan.provider,
+                    because=plan.because,
+                )
+            )
 
     # --- What the client says ---
 
@@ -183,22 +133,6 @@ class HandSession:
         """The client ends it, or leaves."""
         self.is_over = cut(because) or "asked by the client"
         self._post(EndRequested(session=self.stream, because=self.is_over))
-
-    def asked_to_renew(self) -> None:
-        """The client wants a new plan; one at a time, and not one after the other for nothing."""
-        if self._renewing.locked():
-            return
-        if self.plan is not None and self._loop.time() - self._plan_s < _RENEW_S_MIN:
-            self._hand.say(protocol.NewPlan(plan=self.plan))
-        else:
-            self._hand.own(self._renew_asked(), f"plan of {self.stream}")
-
-    async def _renew_asked(self) -> None:
-        try:
-            await self.renew()
-        except HitlessError as exc:
-            code, said = problem(exc)
-            self._hand.say(protocol.Problem(code=code, message=said, stream=self.stream))
 
     # --- What the coordinator says ---
 
@@ -210,7 +144,7 @@ class HandSession:
         first, and says as much.
         """
         if self._placed is None or message.epoch > self._placed.epoch:
-            if self.plan is not None or self.is_returning:
+            if self._is_told:
                 self._hand.say(message)
             self._place(message)
         elif message.epoch == self._placed.epoch and not self._waits(message):
@@ -276,7 +210,7 @@ class HandSession:
 
     def claim(self, base: int, provider: str, because: str) -> None:
         """The publisher was moved by its driver."""
-        self._agree(
+        self._agreement.say(
             protocol.Claim(stream=self.stream, base=base, provider=provider, because=because)
         )
 
@@ -284,50 +218,15 @@ class HandSession:
         """Media flows where the driver thinks the placement is."""
         placed = self._placed
         if placed is None or placed.epoch != epoch or placed.provider == provider:
-            self._agree(protocol.Confirm(stream=self.stream, epoch=epoch, provider=provider))
+            self._agreement.say(
+                protocol.Confirm(stream=self.stream, epoch=epoch, provider=provider)
+            )
         elif self.role is Role.PUBLISHER:
             self.claim(epoch, provider, "it went there while it was cut off")
 
     def finish(self, because: str) -> None:
         """Store that it is over; that outlives the connection."""
-        self._unsaid = None
-        self._hand.coordinator.own(self._store_end(because), f"end of {self.stream}")
-
-    def _agree(self, message: protocol.Claim | protocol.Confirm) -> None:
-        """Say it, again and again while the store is away; the newest word counts."""
-        is_idle, self._unsaid = self._unsaid is None, message
-        if is_idle:
-            self._hand.own(self._say_unsaid(), f"agreement on {self.stream}")
-
-    async def _say_unsaid(self) -> None:
-        coordinator, pause_s = self._hand.coordinator, _RETRY_S
-        while (message := self._unsaid) is not None:
-            try:
-                if isinstance(message, protocol.Claim):
-                    await coordinator.claim(self._hand, message)
-                else:
-                    await coordinator.confirm(self._hand, message)
-            except StoreUnavailable:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _RETRY_S_MAX)
-                continue
-            except HitlessError as exc:  # the next word may do better
-                log.warning("nobody agrees", stream=self.stream, because=str(exc))
-            if self._unsaid is message:
-                self._unsaid = None
-
-    async def _store_end(self, because: str) -> None:
-        coordinator, client = self._hand.coordinator, self._hand.client
-        for tries in range(_TRIES_MAX):
-            try:
-                if self.role is Role.PUBLISHER:
-                    await coordinator.end(self.stream, client, because)
-                else:
-                    await coordinator.leave(self.stream, client)
-            except StoreUnavailable:
-                await asyncio.sleep(min(_RETRY_S * 2.0**tries, _RETRY_S_MAX))
-            else:
-                return
+        self._agreement.finish(because)
 
     # --- Carrier ---
 
@@ -385,22 +284,21 @@ class HandSession:
         try:
             await leg.opened()
         except CredentialsRejected as rejected:
-            if provider in self._rejected:
+            if self.plan.rejected(provider):
                 rejected.retry = Retry.NEXT
-            self._rejected.add(provider)
             await leg.aclose()
             raise
         except BaseException:
             await leg.aclose()
             raise
-        self._rejected.discard(provider)
+        self.plan.accepted(provider)
         return leg
 
     async def _order(self, provider: str) -> RemoteLeg:
         if self.role is Role.VIEWER and self._placed is None and self.seen.epoch == 0:
             because = f"{self.stream}: nobody publishes it"
             raise NotOnAir(because, retry_after_s=_ABSENT_S)
-        credential = await self._credential(provider)
+        credential = await self.plan.credential(provider)
         leg = self._hand.leg(self, provider)
         because = self.because(provider)
         self._hand.say(
@@ -427,7 +325,7 @@ class HandSession:
 
     def rest(self) -> None:
         """Let go of every timer, and of what is unsaid."""
-        self._unsaid = None
+        self._agreement.rest()
         for name in tuple(self._timers):
             self._cancel(name)
 
@@ -453,22 +351,3 @@ class HandSession:
         self, event: PlacementTold | LegsReleased | RescueTold | StreamOver | EndRequested
     ) -> None:
         self._hand.driver.post(event)
-
-
-def is_final(exc: HitlessError) -> bool:
-    """Whether the client may not, rather than the server cannot."""
-    is_refused = isinstance(exc, Rejected) and exc.status in (400, 401, 403)
-    return is_refused or isinstance(exc, MintRefused)
-
-
-def problem(exc: HitlessError) -> tuple[str, str]:
-    """Return why something cannot be done: a word for programs, and words for people."""
-    match exc:
-        case Rejected():
-            return exc.code, exc.because
-        case MintRefused():
-            return "forbidden", str(exc)
-        case StoreUnavailable():
-            return "unavailable", "the server cannot store anything now: try again"
-        case _:
-            return "refused", cut(str(exc))

@@ -28,7 +28,8 @@ from ..core.policy import Policy
 from ..errors import HitlessError, LocalFault
 from .coordinator import Coordinator, Rejected, check_names
 from .hand_legs import RemoteLeg, RemoteProvider, cut
-from .hand_sessions import HandSession, problem
+from .hand_plans import problem
+from .hand_sessions import HandSession
 from .hub import Connection, Hub
 from .keys import Identity, Permission
 
@@ -115,7 +116,7 @@ class Hand(Connection):
                 elif isinstance(message, protocol.Finish):
                     session.asked_to_end(message.because)
                 else:
-                    session.asked_to_renew()
+                    session.plan.asked_to_renew()
             case protocol.Claim() | protocol.Confirm():
                 said = "a hand says what its legs do; the server claims for it"
                 self._refuse("not-for-hands", said, message.stream)

@@ -1,5 +1,5 @@
 """
-A node in memory for tests of hands and conversations: the real coordinator and hub, rows in a dict.
+A node in memory for tests of hands and conversations: the real coordinator, rows in a dict.
 
 Nothing here waits for a thread or a socket, so it runs in virtual time.
 """
@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from hitless.client import protocol
+from hitless.client.protocol import Close, LegNews, Open, Seen
 from hitless.core.listing import Answer, Check, Listed, ProviderList
 from hitless.core.policy import Policy
 from hitless.server.coordinator import Coordinator
@@ -41,6 +42,14 @@ class Rows:
     async def one(self, stream):
         self.check()
         return self.of.get(stream)
+
+    async def page(self, *, group, is_on):
+        self.check()
+        return [row for row in self.of.values() if row.group_id == group]
+
+    async def answer(self, stream, publisher, node):
+        self.check()
+        self.of[stream] = replace(self.of[stream], node=node)
 
     async def start(self, start, *, audit=None, wake=None):
         self.check()
@@ -230,7 +239,7 @@ class Room:
 
     # --- The server's providers ---
 
-    def order(self, adapters=()):
+    def order(self, adapters=(), stream=""):
         names = [name for name in self.rows if name not in self.disabled]
         return tuple(name for name in names if not adapters or name in adapters)
 
@@ -252,3 +261,45 @@ async def news(hand, after_s=0.05):
     """Let time pass and return what the client was told meanwhile."""
     await asyncio.sleep(after_s)
     return hand.waiting()
+
+
+# --- What clients say and are told ---
+
+
+def publisher(stream="show", **more):
+    """Return a stream that a client publishes, as it says it in a hello."""
+    return Seen(stream=stream, role="publisher", **more)
+
+
+def viewer(stream="show", **more):
+    """Return a stream that a client watches."""
+    return Seen(stream=stream, role="viewer", wait_s=600.0, **more)
+
+
+def kinds(messages):
+    """Return what was said, by name."""
+    return [type(message).__name__ for message in messages]
+
+
+def opened(messages):
+    """Return which legs were ordered, each with its provider."""
+    return [(one.leg, one.provider) for one in messages if isinstance(one, Open)]
+
+
+def closed(messages):
+    """Return which legs were to be closed."""
+    return [one.leg for one in messages if isinstance(one, Close)]
+
+
+def say(hand, leg, provider, state, **more):
+    """Say what became of a leg."""
+    hand.hear(LegNews(stream="show", leg=leg, provider=provider, state=state, **more))
+
+
+async def on_air(room, **more):
+    """Return a hand that publishes on the first provider."""
+    hand = room.hand(publisher(), **more)
+    await news(hand)
+    say(hand, 1, "one", "live")
+    await news(hand)
+    return hand

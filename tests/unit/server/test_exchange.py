@@ -247,7 +247,11 @@ def test_nobody_goes_on_with_the_conversation_of_another_key():
             stranger = await desk.refused(who=WATCHER)
             their_own = await desk.call(hello(), who=WATCHER)
             told = await desk.call()
-            return stranger.code, [one["type"] for one in their_own], [one["epoch"] for one in told]
+            return (
+                stranger.code,
+                [one["type"] for one in their_own],
+                [one["epoch"] for one in told],
+            )
 
     assert run(main()) == ("no-hello", ["welcome"], [2])
 

@@ -15,9 +15,12 @@ from hitless.server.serve import Address, new_keys, serve
 
 LIMIT_S = 30.0
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::litestar.exceptions.LitestarDeprecationWarning"  # it speaks of Litestar 3
-)
+pytestmark = [
+    pytest.mark.realtime,
+    pytest.mark.filterwarnings(
+        "ignore::litestar.exceptions.LitestarDeprecationWarning"  # it speaks of Litestar 3
+    ),
+]
 
 
 @contextlib.asynccontextmanager
@@ -74,8 +77,8 @@ def test_the_server_keeps_to_the_transcript(name, link, tmp_path):
 
 
 def hello(*streams, client="studio", role="publisher", **more):
-    """Return a hello with these streams, at epoch 1."""
-    seen = [{"stream": stream, "role": role, "epoch": 1} for stream in streams]
+    """Return a hello with these streams, of which nothing is known yet."""
+    seen = [{"stream": stream, "role": role} for stream in streams]
     return {"type": "hello", "client": client, "streams": seen, **more}
 
 
@@ -213,7 +216,7 @@ def test_a_client_that_connects_twice_keeps_its_newer_connection(tmp_path):
     """
 
     async def test(server):
-        made = await server.operate("keys", {"role": "viewer_client"}, status=201)
+        made = await server.operate("keys", {"role": "viewer-client"}, status=201)
         older = await welcomed(server)
         newer = await welcomed(server)
         assert await last_word(older) == ("replaced", 1008)
@@ -229,7 +232,7 @@ def test_a_client_that_connects_twice_keeps_its_newer_connection(tmp_path):
 
 def test_a_key_for_viewers_cannot_say_that_it_publishes(tmp_path):
     async def test(server):
-        made = await server.operate("keys", {"role": "viewer_client"}, status=201)
+        made = await server.operate("keys", {"role": "viewer-client"}, status=201)
         socket = await welcomed(server, "news", key=made["data"]["key"])
         problem = await play.heard(socket)
         assert (problem["code"], problem["stream"]) == ("forbidden", "news")
@@ -244,11 +247,10 @@ def test_a_client_that_goes_leaves_nothing_here(tmp_path):
 
     async def test(server):
         socket = await welcomed(server, "news", client="phone", hands=True)
-        assert (await play.heard(socket))["type"] in ("plan", "over", "problem")
+        assert (await play.heard(socket))["type"] == "plan"
         await socket.close()
-        async with asyncio.timeout(5.0):
-            while len(server.node.hub):
-                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        assert len(server.node.hub) == 0
         left = {t.get_name() for t in asyncio.all_tasks() if "hand" in t.get_name()}
         assert left == set()
 
@@ -258,13 +260,8 @@ def test_a_client_that_goes_leaves_nothing_here(tmp_path):
 def test_a_node_that_stops_ends_its_conversations_at_once(tmp_path):
     async def test(server):
         socket = await welcomed(server)
-        waiting = asyncio.create_task(
-            server.ask("/v1/exchange", {"client": "tv", "messages": [hello(client="tv")]})
-        )
-        await waiting
-        longer = asyncio.create_task(
-            server.ask("/v1/exchange", {"client": "tv", "wait_s": 20.0})
-        )
+        await server.call("/v1/exchange", {"client": "tv", "messages": [hello(client="tv")]})
+        longer = asyncio.create_task(server.ask("/v1/exchange", {"client": "tv", "wait_s": 20.0}))
         await asyncio.sleep(0.1)
         for connection in server.node.hub:
             connection.cut.set()
