@@ -21,8 +21,8 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from simulation.agreement_ends import Act, Client, Node, Odds, Store
 from simulation.agreement_invariants import (
     STREAM,
     Broken,
@@ -51,83 +51,10 @@ LATE_S_MAX = 15.0
 POLL_S = 1.0
 OVERLAP_S = 3.0
 """As in `server/node.py`."""
+STEPS_MAX = 20_000
+"""So many things happen at most, of which a schedule usually has some hundreds."""
 OVERDUE_S = 3.0
 """A claim without an answer is sent again [s]."""
-
-
-@dataclass
-class Odds:
-    """How much goes wrong: chances of one message [0..1]."""
-
-    lost: float
-    doubled: float
-    late: float
-
-
-@dataclass
-class Store:
-    """
-    The database: one row, and its clock.
-
-    Attributes:
-        row: The row; None: there is none.
-        changed_s: When it changed, by its own clock [s].
-        jump_s: How far its clock is from the real one [s].
-        copies: Backups of the row, none from before the last takeover.
-        placements: What stood at each epoch since it was last lost.
-    """
-
-    row: Row | None = None
-    changed_s: float = 0.0
-    jump_s: float = 0.0
-    copies: list[Row | None] = field(default_factory=lambda: [None])
-    placements: dict[int, tuple[str, str]] = field(default_factory=dict)
-
-
-@dataclass
-class Node:
-    """
-    One server.
-
-    Attributes:
-        name: Its name.
-        life: Counts its restarts: what an earlier life began is never ended.
-        is_up: Whether it runs.
-        is_cut_off: Whether it cannot reach the store.
-        here: Who is connected to it.
-        announced: The newest epoch that it told.
-        since_s: It has read what changed until then, by the store's clock [s].
-    """
-
-    name: str
-    life: int = 0
-    is_up: bool = True
-    is_cut_off: bool = False
-    here: set[str] = field(default_factory=set)
-    announced: int = 0
-    since_s: float = 0.0
-
-
-@dataclass
-class Client:
-    """
-    One client.
-
-    Attributes:
-        follower: What it knows.
-        node: Where it is connected; None: nowhere.
-        is_awake: Whether it runs; while it does not, what it is told waits.
-        is_there: Whether it has come yet.
-        waiting: What it was told while it slept.
-        starts: How often it asked for a start.
-    """
-
-    follower: Follower
-    node: Node | None = None
-    is_awake: bool = True
-    is_there: bool = True
-    waiting: list[tuple[Row, bool]] = field(default_factory=list)
-    starts: int = 0
 
 
 class World:
@@ -181,7 +108,9 @@ class World:
         until_s = TROUBLE_S + CALM_S
         self._at(TROUBLE_S, self._heal)
         while self._queue and self._queue[0][0] <= until_s:
-            self.now, _, act = heapq.heappop(self._queue)
+            self.now, number, act = heapq.heappop(self._queue)
+            if number > STEPS_MAX:
+                raise Broken("they never stop talking")
             act()
         followers = tuple(client.follower for client in self.clients.values())
         if wrong := disagreement(self.store.row, followers):
@@ -232,17 +161,17 @@ class World:
         node.here.add(name)
         if client.follower.role is Role.PUBLISHER and client.follower.epoch == 0:
             client.starts = n = client.starts + 1
-            self._carry(lambda: self._ask(node, lambda: self._start(client, n), name))
+            self._say(node, lambda: self._start(client, n), name)
             return
         shown = shown_by(client.follower)
-        self._carry(lambda: self._ask(node, lambda: self._greeted(shown), name))
+        self._say(node, lambda: self._greeted(shown), name)
         self._claim(client)
 
     def _claim(self, client: Client) -> None:
         claim, node = client.follower.claim, client.node
         if claim is not None and node is not None and not client.follower.is_fenced:
             name = client.follower.client
-            self._carry(lambda: self._ask(node, lambda: self._write(claim), name))
+            self._say(node, lambda: self._write(claim), name)
 
     def _insist(self, client: Client) -> None:
         """Connect again if the node is gone or has said nothing; claim again what is overdue."""
@@ -254,7 +183,7 @@ class World:
                 self._claim(client)
         self._at(OVERDUE_S, lambda: self._insist(client))
 
-    def _hear(self, name: str, row: Row, own: bool) -> None:
+    def _hear(self, name: str, row: Row, *, own: bool) -> None:
         client = self.clients[name]
         if not client.is_awake:
             client.waiting.append((row, own))
@@ -267,18 +196,21 @@ class World:
             self.note("a placement is obeyed", f"by the {name}: {row.epoch} {row.provider}")
         if now.is_fenced and not was.is_fenced:
             self.note("a publisher is fenced", name)
-        self._claim(client)
+        if now != was:
+            self._claim(client)
 
     # --- Nodes ---
 
-    def _ask(self, node: Node, act: Callable[[], tuple[Row | None, bool]], name: str) -> None:
-        """Do something in the store, and tell everybody what came of it, the asker first."""
+    def _say(self, node: Node, act: Act, name: str) -> None:
+        """Let a client say something to a node; no connection outlives its node."""
         life = node.life
-        if not node.is_up:
-            return
+        self._carry(lambda: self._ask(node, life, act, name))
+
+    def _ask(self, node: Node, life: int, act: Act, name: str) -> None:
+        """Do something in the store, and tell everybody what came of it, the asker first."""
 
         def do() -> None:
-            if node.life != life or node.is_cut_off:
+            if node.life != life or not node.is_up or node.is_cut_off:
                 return  # killed before the write, or the store does not answer
             before = self.store.row
             row, is_so = act()
@@ -292,7 +224,7 @@ class World:
             if node.life != life:
                 return  # killed after the write: nobody is told but by who reads it
             if name:
-                self._carry(lambda: self._hear(name, row, is_so))
+                self._send(node, name, row, own=is_so)
             self._changed(node, row)
 
         self._at(self.rng.uniform(0.0, 0.05), do)
@@ -359,7 +291,11 @@ class World:
         if row.epoch > node.announced:
             node.announced = row.epoch
             for name in sorted(node.here):
-                self._carry(lambda name=name: self._hear(name, row, is_own(row, name)))
+                self._send(node, name, row, own=is_own(row, name))
+
+    def _send(self, node: Node, name: str, row: Row, *, own: bool) -> None:
+        life = node.life
+        self._carry(lambda: self._hear(name, row, own=own) if node.life == life else None)
 
     # --- Trouble ---
 
@@ -391,7 +327,11 @@ class World:
             move = Claim(base_epoch=row.epoch, provider=provider, by=By.OPERATOR)
             self.note("an operator moves", provider)
             slow_s = self.rng.choice((0.0, 0.2, 5.0))
-            self._at(slow_s, lambda n=node, m=move: self._ask(n, lambda: self._write(m), ""))
+            self._decide(node, move, slow_s)
+
+    def _decide(self, node: Node, move: Claim, slow_s: float) -> None:
+        life = node.life
+        self._at(slow_s, lambda: self._ask(node, life, lambda: self._write(move), ""))
 
     def heir_starts(self) -> None:
         """Another publisher takes the stream over."""
@@ -413,7 +353,7 @@ class World:
             client.is_awake = True
             waiting, client.waiting = client.waiting, []
             for row, own in waiting:
-                self._hear(client.follower.client, row, own)
+                self._hear(client.follower.client, row, own=own)
             self._connect(client)
 
     def node_killed(self) -> None:
@@ -468,8 +408,10 @@ class World:
             node.is_up, node.is_cut_off = True, False
         for client in self.clients.values():
             if client.is_there:
-                client.is_awake or self._wakes(client)
-                self._at(self.rng.uniform(LATE_S_MAX, 20.0), lambda c=client: self._connect(c))
+                self._wakes(client)
+                for after_s in (LATE_S_MAX, LATE_S_MAX + 10.0):  # the first may meet no row yet
+                    again_s = after_s + self.rng.uniform(0.0, 5.0)
+                    self._at(again_s, lambda client=client: self._connect(client))
 
 
 TROUBLES: tuple[Callable[[World], None], ...] = (

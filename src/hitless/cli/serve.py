@@ -73,6 +73,7 @@ def serve(
       HITLESS_DATABASE_URL=postgresql://hitless@db/hitless hitless serve --name node-1
     """
     try:
+        from ..core.rails import Rails
         from ..server import serve as serving
         from ..server.addresses import parse_allowed
         from ..server.node import NodeConfig
@@ -97,6 +98,7 @@ def serve(
         certificate=certificate,
         private_key=private_key,
         is_behind_proxy=behind_proxy,
+        proxies=table.proxies,
     )
     address.check()
     environ, made = serving.keys_beside(database, os.environ)
@@ -111,6 +113,7 @@ def serve(
         is_open=open_list or table.open_list,
         report_s=table.report_s,
         rules=loaded.rules,
+        rails=Rails(share_per_minute=table.move_share_per_minute),
         allow_private=parse_allowed(table.allow_private.replace(",", " ").split()),
     )
     if only_check:

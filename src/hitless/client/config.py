@@ -75,6 +75,8 @@ class ServerTable:
     name: str | None
     open_list: bool
     allow_private: str
+    proxies: str
+    move_share_per_minute: float
     report_s: float
 
 

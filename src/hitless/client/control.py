@@ -480,6 +480,9 @@ class ControlPlane:
                 self._link.send(
                     protocol.Report(stream=served.stream, provider=provider, mediaAge=age_s)
                 )
+            claim = state.follower.claim if state and state.follower else None
+            if claim is not None:  # its answer is overdue
+                self.claim(id, claim.base_epoch, claim.provider, claim.because)
             if served.plan is None and not served.is_refused:
                 self._catch_up(id, served)
 
@@ -532,7 +535,10 @@ class ControlPlane:
                     )
                 )
             case protocol.Over() if served.role is Role.PUBLISHER:
-                self._post(EndRequested(session=session, because=message.because))
+                state = self._look(session)
+                obeyed = state.follower.epoch if state and state.follower else 0
+                if not message.epoch or obeyed <= message.epoch:
+                    self._post(EndRequested(session=session, because=message.because))
             case protocol.Over() if not message.epoch or self._has_seen(session):
                 self._post(StreamOver(session=session, because=message.because))
             case protocol.Over():

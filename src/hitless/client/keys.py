@@ -140,10 +140,24 @@ SERVER_KEYS: Final = (
         says="whether the list of providers is given without a key",
     ),
     Key(
+        name="server.proxies",
+        type=str,
+        default="127.0.0.1",
+        says="proxies whose X-Forwarded-For names the client, `10.0.0.7, 10.1.0.0/16`",
+    ),
+    Key(
         name="server.allow_private",
         type=str,
         default="",
         says="networks besides the public ones that probes may go to, `10.0.0.0/8, ::1/128`",
+    ),
+    Key(
+        name="server.move_share_per_minute",
+        type=float,
+        default=0.1,
+        low=0.0,
+        high=1.0,
+        says="share of all streams that may be moved automatically each minute while on air",
     ),
     Key(
         name="server.report_s",

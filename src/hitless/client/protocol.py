@@ -8,14 +8,28 @@ so that an old end can speak with a new one. Times are durations in seconds: no 
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 
 VERSION: Final = 1
 MESSAGE_BYTES_MAX: Final = 1 << 16
 """Longest message [byte]."""
+
+NAME_CHARS_MAX: Final = 200
+WORDS_MAX: Final = 64
+"""Most adapters, codecs or legs that one message names."""
+
+_NO_NUL: Final = r"^[^\u0000]*$"
+"""What PostgreSQL cannot store (its manual, section 8.3) is refused before it is believed."""
+
+Text = Annotated[str, Meta(pattern=_NO_NUL)]
+Name = Annotated[str, Meta(max_length=NAME_CHARS_MAX, pattern=_NO_NUL)]
+Whole = Annotated[int, Meta(ge=0, lt=1 << 53)]
+"""What JSON carries exactly (RFC 8259 section 6), and both databases can store."""
+Words = Annotated[tuple[str, ...], Meta(max_length=WORDS_MAX)]
 
 Role = Literal["publisher", "viewer"]
 LegState = Literal["opening", "live", "silent", "heard", "failed", "closed"]
@@ -71,13 +85,13 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
         provider: Where it is on air already, without having been told so; empty: nowhere.
     """
 
-    stream: str
-    client: str
-    adapters: tuple[str, ...] = ()
-    codecs: tuple[str, ...] = ()
-    group: str = ""
-    plan: str = ""
-    provider: str = ""
+    stream: Name
+    client: Name
+    adapters: Words = ()
+    codecs: Words = ()
+    group: Name = ""
+    plan: Text = ""
+    provider: Name = ""
 
 
 # --- Up: from the client ---
@@ -86,23 +100,23 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
 class SeenLeg(msgspec.Struct, frozen=True, kw_only=True):
     """A leg with media that a remote hand still has when it comes back; its number is its own."""
 
-    leg: int
-    provider: str
+    leg: Whole
+    provider: Name
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """One stream of a client, as it knows it when it connects."""
 
-    stream: str
+    stream: Name
     role: Role
-    epoch: int = 0
-    provider: str = ""
-    plan: str = ""
-    legs: tuple[SeenLeg, ...] = ()
+    epoch: Whole = 0
+    provider: Name = ""
+    plan: Text = ""
+    legs: Annotated[tuple[SeenLeg, ...], Meta(max_length=WORDS_MAX)] = ()
     """Of a remote hand: what carries it still; the one on air is that of `provider`."""
     wait_s: float = 0.0
     """Of a remote hand that watches: how long it waits for a publisher [s]."""
-    group: str = ""
+    group: Name = ""
     """Of a remote hand that publishes: streams of one group move together."""
 
 
@@ -113,30 +127,30 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     Said again on the same connection it adds streams.
     """
 
-    client: str
+    client: Name
     version: int = VERSION
     hands: bool = False
     """Whether the server decides for it (a remote hand); else it decides by itself."""
-    adapters: tuple[str, ...] = ()
-    codecs: tuple[str, ...] = ()
+    adapters: Words = ()
+    codecs: Words = ()
     streams: tuple[Seen, ...] = ()
 
 
 class Claim(Message, frozen=True, kw_only=True, tag="claim"):
     """A publisher moved its stream to `provider`, based on the placement of epoch `base`."""
 
-    stream: str
-    base: int
-    provider: str
-    because: str = ""
+    stream: Name
+    base: Whole
+    provider: Name
+    because: Text = ""
 
 
 class Confirm(Message, frozen=True, kw_only=True, tag="confirm"):
     """Media flows where the placement of `epoch` says: the publisher's, or the viewer's first."""
 
-    stream: str
-    epoch: int
-    provider: str
+    stream: Name
+    epoch: Whole
+    provider: Name
 
 
 class LegNews(Message, frozen=True, kw_only=True, tag="leg"):
@@ -153,12 +167,12 @@ class LegNews(Message, frozen=True, kw_only=True, tag="leg"):
         mediaAge: Of a silent one, the age of its last media [s].
     """
 
-    stream: str
-    provider: str
+    stream: Name
+    provider: Name
     state: LegState
-    leg: int = 0
-    error: str = ""
-    because: str = ""
+    leg: Whole = 0
+    error: Text = ""
+    because: Text = ""
     retry: Retry = ""
     retry_after_s: float = 0.0
     mediaAge: float = 0.0
@@ -167,8 +181,8 @@ class LegNews(Message, frozen=True, kw_only=True, tag="leg"):
 class Report(Message, frozen=True, kw_only=True, tag="report"):
     """How a stream is doing at this client, every `report_s`; W3C webrtc-stats names."""
 
-    stream: str
-    provider: str
+    stream: Name
+    provider: Name
     mediaAge: float = 0.0
     packetsLost: float = 0.0
     jitter: float = 0.0
@@ -179,15 +193,15 @@ class Report(Message, frozen=True, kw_only=True, tag="report"):
 class Finish(Message, frozen=True, kw_only=True, tag="finish"):
     """A publisher ended its stream; a viewer left it."""
 
-    stream: str
-    because: str = ""
+    stream: Name
+    because: Text = ""
 
 
 class Renew(Message, frozen=True, kw_only=True, tag="renew"):
     """The credential of a provider was rejected or runs out: a new plan is asked for."""
 
-    stream: str
-    provider: str = ""
+    stream: Name
+    provider: Name = ""
 
 
 Up = Hello | Claim | Confirm | LegNews | Report | Finish | Renew
@@ -243,7 +257,10 @@ class Over(Message, frozen=True, kw_only=True, tag="over"):
     stream: str
     because: str = ""
     epoch: int = 0
-    """Of the stream that ended: who waits for the next one by its name goes on waiting; 0: all."""
+    """
+    Of the stream that ended, or of the placement that fences. Who waits for the next stream of
+    this name goes on waiting, and a publisher that has obeyed a greater one goes on; 0: all obey.
+    """
     outcome: str = ""
     """To a remote hand, how: one of `core.events.Outcome`; empty: the server ended it."""
 

@@ -296,6 +296,7 @@ class Drill:
     run: Callable[[Run], Awaitable[None]]
     gap_s_max: float
     needs_server: bool
+    env: Mapping[str, str]
 
 
 CATALOGUE: Final[dict[str, Drill]] = {}
@@ -308,6 +309,7 @@ def drill(
     *,
     gap_s_max: float = GAP_S_MAX,
     needs_server: bool = False,
+    env: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[[Run], Awaitable[None]]], Callable[[Run], Awaitable[None]]]:
     """Put a drill into the catalogue."""
 
@@ -319,6 +321,7 @@ def drill(
             run=run,
             gap_s_max=gap_s_max,
             needs_server=needs_server,
+            env=env or {},
         )
         return run
 
@@ -367,7 +370,7 @@ async def _perform(one: Drill, is_alone: bool) -> tuple[Result, str]:
         try:
             async with (
                 asyncio.timeout(RUN_S_MAX),
-                Stage(Path(folder), PROVIDERS, is_alone=is_alone) as stage,
+                Stage(Path(folder), PROVIDERS, is_alone=is_alone, env=one.env) as stage,
             ):
                 run = Run(one.name, stage)
                 try:

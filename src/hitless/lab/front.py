@@ -76,6 +76,7 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
         slow_s: How long an answer of the two public endpoints waits, or of `everything` [s].
         broken: How the two public endpoints misbehave; None: they do not.
         healthy: What health says of a provider in spite of the server.
+        upstream: Another server, as a balancer turns to one; None: the first.
         away: True: as if no process were there; `silent`: as if no packet came through.
     """
 
@@ -84,6 +85,7 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     broken: Broken | None = None
     healthy: Annotated[dict[str, bool], msgspec.Meta(max_length=64)] = {}
     away: bool | Literal["silent"] = False
+    upstream: str | None = None
 
 
 class LabFront:
@@ -93,15 +95,20 @@ class LabFront:
     Args:
         upstream: Base url of the server.
         token: What control calls must bear.
+        network: An address that its clients seem to come from; empty: their own.
     """
 
-    def __init__(self, upstream: str, *, token: str) -> None:
+    def __init__(self, upstream: str, *, token: str, network: str = "") -> None:
         self.trouble = Trouble()
-        self._upstream = upstream.rstrip("/")
-        self._token = token
+        self._first = upstream.rstrip("/")
+        self._token, self._network = token, network
         self._open = asyncio.Event()
         self._open.set()
         self._near: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+
+    @property
+    def _upstream(self) -> str:
+        return (self.trouble.upstream or self._first).rstrip("/")
 
     def app(self) -> web.Application:
         """Return the application; it closes with its runner."""
@@ -196,7 +203,7 @@ class LabFront:
         return None if healthy is None else lambda data: _judged(data, healthy)
 
     async def _forward(self, request: web.Request, lie: Lie | None) -> web.StreamResponse:
-        headers = _passed(request.headers)
+        headers = self._sent(request)
         if lie:
             headers["Accept-Encoding"] = "identity"
             headers.popall("If-None-Match", None)  # what the client has may be a lie
@@ -226,6 +233,12 @@ class LabFront:
         except (aiohttp.ClientError, OSError) as exc:  # TimeoutError is an OSError
             return _cut(request) if near.prepared else _unanswered(exc)
 
+    def _sent(self, request: web.Request) -> CIMultiDict[str]:
+        headers = _passed(request.headers)
+        if self._network:
+            headers["X-Forwarded-For"] = self._network
+        return headers
+
     # --- WebSockets ---
 
     async def _tunnel(self, request: web.Request) -> web.StreamResponse:
@@ -236,7 +249,7 @@ class LabFront:
             try:
                 far = await session.ws_connect(
                     URL(self._upstream + request.rel_url.raw_path_qs, encoded=True),
-                    headers=_passed(request.headers),
+                    headers=self._sent(request),
                     protocols=offered.split(",") if offered else [],
                     max_msg_size=MESSAGE_BYTES_MAX,
                     autoping=False,
@@ -370,13 +383,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Misbehaves before a server. Not for production: loopback only.",
     )
     parser.add_argument("--upstream", default="", metavar="URL", help="of the server")
+    parser.add_argument("--network", default="", help="address its clients seem to come from")
     parser.add_argument("--port", type=int, default=0, help="0: any free one (default)")
     options = parser.parse_args(argv)
 
     async def serve() -> None:
         if not re.fullmatch(r"http://127\.0\.0\.1:[1-9][0-9]{0,4}/?", options.upstream):
             raise ConfigError(f"--upstream {options.upstream!a}: give http://127.0.0.1:PORT")
-        front = LabFront(options.upstream, token=wire.lab_token(os.environ))
+        front = LabFront(
+            options.upstream, token=wire.lab_token(os.environ), network=options.network
+        )
         runner, url = await wire.listening(front.app(), options.port)
         log.info("front.listening", url=url, note="for the lab, not for production")
         try:

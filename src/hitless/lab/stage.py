@@ -45,6 +45,8 @@ START_S_MAX: Final = 20.0
 SERVER: Final = "server"
 """What the control plane is called here: `killed` and `hang` are faults of it too."""
 
+OTHER_SERVER: Final = "server-2"
+
 _KEY_FILE: Final = "hitless-keys.env"
 _LINE_BYTES_MAX = 1 << 22
 _LINES_KEPT = 20_000
@@ -161,6 +163,7 @@ class Stage:
         providers: Names of the stand-ins, best first.
         ports: Ports of the stand-ins by name; others get any free one.
         is_alone: Whether the ends decide without the server.
+        env: Configuration of the server.
     """
 
     def __init__(
@@ -170,15 +173,17 @@ class Stage:
         *,
         ports: Mapping[str, int] | None = None,
         is_alone: bool = False,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.folder, self.names = folder, tuple(providers)
         self.token = secrets.token_urlsafe(24)
         self.stands: dict[str, Process] = {}
         self.urls: dict[str, str] = {}
         self.server: Process | None = None
+        self.other_server: Process | None = None
         self.front: Process | None = None
         self.relay: Process | None = None
-        self.is_alone = is_alone
+        self.is_alone, self._env = is_alone, dict(env or {})
         self.broken: dict[str, list[str]] = {}
         self._ports = dict(ports or {})
         self._keys: dict[str, str] = {}
@@ -259,6 +264,33 @@ class Stage:
         lines = (self.folder / _KEY_FILE).read_text().splitlines()
         self._keys = dict(line.split("=", 1) for line in lines if "=" in line)
 
+    async def start_other_server(self) -> None:
+        """Start a second node on the same database."""
+        self.other_server = await self._start(
+            OTHER_SERVER,
+            "hitless",
+            "serve",
+            "--listen=127.0.0.1:0",
+            f"--database={self.folder / 'hitless.db'}",
+            "--name=lab-2",
+            "--open-list",
+            "--ready-json",
+        )
+        self.urls[OTHER_SERVER] = self.other_server.lines[0]["url"]
+
+    async def start_network(self, name: str, address: str) -> str:
+        """Start a front of its own for clients of another network; return its URL."""
+        front = await self._start(
+            name, "hitless.lab.front", f"--upstream={self.urls[SERVER]}", f"--network={address}"
+        )
+        url: str = front.lines[0]["url"]
+        return url
+
+    async def front_to(self, name: str) -> None:
+        """Let the front turn to a server, as a balancer does."""
+        body = {"upstream": self.urls[name]}
+        await self.control(self.urls["backend"] + "/control", body, method="PATCH")
+
     async def _register(self, name: str, place: int) -> None:
         url = self.urls[name]
         body = {
@@ -318,7 +350,9 @@ class Stage:
 
     async def _start(self, name: str, module: str, *options: str) -> Process:
         env = {**os.environ, **LAB_ENV, TOKEN_ENV: self.token, "PYTHONUNBUFFERED": "1"}
-        if name != SERVER:
+        if name in (SERVER, OTHER_SERVER):
+            env |= self._env
+        else:
             env[CLIENT_KEY_ENV] = self._keys.get(CLIENT_KEY_ENV, "")
         with (self.folder / f"{name}.log").open("ab") as log:
             child = await self._guard.spawn(
@@ -413,16 +447,21 @@ class Stage:
         await self.control(self.urls["backend"] + "/control", body, method="PATCH")
 
     async def admin(
-        self, path: str, body: Mapping[str, object] | None = None, *, method: str = "PATCH"
+        self,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        method: str = "PATCH",
+        server: str = SERVER,
     ) -> Any:
         """
-        Call the server as its owner, not through the front; return the data of its answer.
+        Call a server as its owner, not through the front; return the data of its answer.
 
         Raises:
             LocalFault: It did not answer, or said no.
         """
         key = self._keys["HITLESS_OWNER_KEY"]
-        return await self.control(self.urls[SERVER] + path, body, method=method, key=key)
+        return await self.control(self.urls[server] + path, body, method=method, key=key)
 
     async def control(
         self,
@@ -471,6 +510,9 @@ class Stage:
         if name == SERVER:
             assert self.server is not None
             return self.server
+        if name == OTHER_SERVER:
+            assert self.other_server is not None
+            return self.other_server
         return self.stands[name]
 
     def _check(self, name: str) -> None:

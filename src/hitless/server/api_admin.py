@@ -9,27 +9,27 @@ from litestar.params import Parameter
 
 from ..core.agreement import By
 from ..errors import ConfigError
+from . import api_page as page
 from .access import Call, allowed
+from .api_page import KEYED, POSTED, Because, fails, like
 from .clock import wall_s
 from .coordinator import Rejected
 from .fleet import Order
 from .keys import Identity, KeyRole, Permission, make_key
 from .node import KEYS_TOPIC, SETTINGS_TOPIC, Node
-from .store_operators import AuditRow, KeyRow, ProviderRow
+from .store_operators import AuditRow, KeyRow
 from .store_rows import Audit
 from .store_streams import StreamRow, StreamState
 from .wire import (
+    LINE,
+    NAME_CHARS_MAX,
     AuditEntry,
-    Check,
-    Checked,
     Data,
     KeyRequest,
     KeyShown,
     Move,
     Moved,
     Nothing,
-    ProviderChange,
-    ProviderInFull,
     Settings,
     SettingsChange,
     Stream,
@@ -42,103 +42,21 @@ PAGE: Final = 100
 PAGE_MAX: Final = 1000
 
 Limit = Annotated[int, Parameter(ge=1, le=PAGE_MAX, description="Most entries of a page.")]
-Because = Annotated[str, Parameter(max_length=300, description="For the audit log.")]
-
-
-# --- Providers ---
-
-
-@get("/v1/admin/providers", tags=["operators"], summary="All providers, in full")
-async def list_in_full(request: Call, node: Node) -> Data[list[ProviderInFull]]:
-    """Return every provider with its standing and its load; of its secrets only the names."""
-    allowed(request, node, Permission.READ)
-    counts = {count.provider: count for count in await node.store.streams.counts()}
-    found = []
-    for row in sorted(node.providers.rows.values(), key=lambda row: row.priority):
-        count = counts.get(row.name)
-        found.append(
-            _in_full(node, row, count.streams if count else 0, count.viewers if count else 0)
-        )
-    return Data(data=found)
-
-
-@post("/v1/admin/providers/{name:str}", tags=["operators"], summary="Add a provider")
-async def add_provider(
-    request: Call, node: Node, name: str, data: ProviderChange, because: Because = ""
-) -> Data[ProviderInFull]:
-    """Add a provider, or change one; the body says what differs from what is there."""
-    who = allowed(request, node, Permission.CHANGE_PROVIDERS)
-    row = await node.providers.change(name, data, who.key, because, may_add=True)
-    return Data(data=_in_full(node, row, 0, 0))
-
-
-@patch("/v1/admin/providers/{name:str}", tags=["operators"], summary="Change a provider")
-async def change_provider(
-    request: Call, node: Node, name: str, data: ProviderChange, because: Because = ""
-) -> Data[ProviderInFull]:
-    """
-    Change a provider.
-
-    Operators may change priority, default, active and drained; everything else is the owner's.
-    """
-    is_operation = all(
-        getattr(data, field) is None
-        for field in ("adapter", "config", "secrets", "weight", "starts_per_s", "price")
-    )
-    needed = Permission.OPERATE if is_operation else Permission.CHANGE_PROVIDERS
-    who = allowed(request, node, needed)
-    before = node.providers.order()
-    row = await node.providers.change(name, data, who.key, because, may_add=False)
-    because = because or f"{name} was changed by {who.name or who.key}"
-    await node.fleet.followed(before, who.key, because)
-    return Data(data=_in_full(node, row, 0, 0))
-
-
-@delete(
-    "/v1/admin/providers/{name:str}", status_code=200, tags=["operators"], summary="Delete one"
-)
-async def delete_provider(
-    request: Call, node: Node, name: str, because: Because = ""
-) -> Data[Nothing]:
-    """Delete a provider that carries nothing any more; drain it first."""
-    who = allowed(request, node, Permission.CHANGE_PROVIDERS)
-    counts = {count.provider: count.streams for count in await node.store.streams.counts()}
-    if counts.get(name):
-        raise Rejected(409, "in-use", f"{name} carries {counts[name]} streams: drain it first")
-    await node.providers.delete(name, who.key, because)
-    return Data(data=Nothing())
-
-
-@post("/v1/admin/check", status_code=200, tags=["operators"], summary="Check providers now")
-async def check(request: Call, node: Node, data: Check) -> Data[list[Checked]]:
-    """Probe one provider, or all, from this node at once, as deep as it is configured."""
-    allowed(request, node, Permission.OPERATE)
-    found = await node.probing.check_now(data.provider or None)
-    return Data(
-        data=[
-            Checked(
-                provider=one.provider,
-                region=one.region or "",
-                level=one.level.value,
-                ok=one.ok,
-                because=one.because,
-                latency_s=one.latency_s,
-                is_ours=one.own_trouble,
-            )
-            for one in found
-        ]
-    )
+Filter = Annotated[str | None, Parameter(max_length=NAME_CHARS_MAX, pattern=LINE)]
+Named = Annotated[str, Parameter(max_length=NAME_CHARS_MAX, pattern=LINE)]
+Since = Annotated[float | None, Parameter(ge=0, le=1e12, description="[s since 1970]")]
+Before = Annotated[int | None, Parameter(ge=0, le=1 << 53, description="Number of an entry.")]
 
 
 # --- Streams ---
 
 
-@get("/v1/streams", tags=["streams"], summary="The streams that are on")
+@get("/v1/streams", tags=["streams"], summary="The streams that are on", responses=fails(*KEYED))
 async def list_streams(
     request: Call,
     node: Node,
-    provider: str | None = None,
-    after: str | None = None,
+    provider: Filter = None,
+    after: Filter = None,
     limit: Limit = PAGE,
     ended: bool = False,
 ) -> Data[StreamList]:
@@ -155,8 +73,8 @@ async def list_streams(
     return Data(data=StreamList(streams=[await _stream(node, r) for r in rows], next=following))
 
 
-@get("/v1/stream", tags=["streams"], summary="One stream")
-async def read_stream(request: Call, node: Node, stream: str) -> Data[Stream]:
+@get("/v1/stream", tags=["streams"], summary="One stream", responses=fails(*KEYED, 404))
+async def read_stream(request: Call, node: Node, stream: Named) -> Data[Stream]:
     """Return where a stream is and why."""
     allowed(request, node, Permission.READ)
     row = await node.store.streams.one(stream)
@@ -165,8 +83,14 @@ async def read_stream(request: Call, node: Node, stream: str) -> Data[Stream]:
     return Data(data=await _stream(node, row))
 
 
-@post("/v1/admin/move", status_code=200, tags=["operators"], summary="Move streams")
-async def move(request: Call, node: Node, data: Move) -> Data[Moved]:
+@post(
+    "/v1/admin/move",
+    status_code=200,
+    tags=["operators"],
+    summary="Move streams",
+    responses=fails(*POSTED, 404, 409),
+)
+async def move(request: Call, node: Node, data: Annotated[Move, like(page.MOVE)]) -> Data[Moved]:
     """Move one stream, or a share of the streams of a provider, make before break."""
     who = allowed(request, node, Permission.OPERATE)
     because = data.because or f"moved by {who.name or who.key}"
@@ -178,7 +102,7 @@ async def move(request: Call, node: Node, data: Move) -> Data[Moved]:
             data.stream, target, by=By.OPERATOR, because=because, audit=audit
         )
         return Data(data=Moved(moved=1, stayed=0, because=because))
-    if not data.source or not 0.0 < data.share <= 1.0:
+    if not data.source:
         raise Rejected(400, "bad-move", "give a stream, or a source and a share from 0 to 1")
     ordered = await node.fleet.order(
         Order(
@@ -193,8 +117,16 @@ async def move(request: Call, node: Node, data: Move) -> Data[Moved]:
     return Data(data=Moved(moved=ordered.moving, stayed=ordered.staying, because=ordered.because))
 
 
-@post("/v1/admin/end", status_code=200, tags=["operators"], summary="End anybody's stream")
-async def end_stream(request: Call, node: Node, data: StreamNamed) -> Data[Nothing]:
+@post(
+    "/v1/admin/end",
+    status_code=200,
+    tags=["operators"],
+    summary="End anybody's stream",
+    responses=fails(*POSTED, 404),
+)
+async def end_stream(
+    request: Call, node: Node, data: Annotated[StreamNamed, like(page.END_ANYBODYS)]
+) -> Data[Nothing]:
     """End a stream; its publisher and its viewers are told."""
     who = allowed(request, node, Permission.OPERATE)
     because = data.because or f"ended by {who.name or who.key}"
@@ -207,15 +139,27 @@ async def end_stream(request: Call, node: Node, data: StreamNamed) -> Data[Nothi
 # --- Settings ---
 
 
-@get("/v1/admin/settings", tags=["operators"], summary="What holds for the whole server")
+@get(
+    "/v1/admin/settings",
+    tags=["operators"],
+    summary="What holds for the whole server",
+    responses=fails(*KEYED),
+)
 async def read_settings(request: Call, node: Node) -> Data[Settings]:
     """Return mode, share, freeze and the default provider."""
     allowed(request, node, Permission.READ)
     return Data(data=node.settings)
 
 
-@patch("/v1/admin/settings", tags=["operators"], summary="Freeze, observe, share")
-async def change_settings(request: Call, node: Node, data: SettingsChange) -> Data[Settings]:
+@patch(
+    "/v1/admin/settings",
+    tags=["operators"],
+    summary="Freeze, observe, share",
+    responses=fails(*POSTED),
+)
+async def change_settings(
+    request: Call, node: Node, data: Annotated[SettingsChange, like(page.FREEZE)]
+) -> Data[Settings]:
     """
     Change what holds for the whole server; every node obeys within two seconds.
 
@@ -224,8 +168,6 @@ async def change_settings(request: Call, node: Node, data: SettingsChange) -> Da
     is_operation = data.mode is None and data.share is None
     needed = Permission.OPERATE if is_operation else Permission.CHANGE_SETTINGS
     who = allowed(request, node, needed)
-    if data.share is not None and not 0 <= data.share <= 100:
-        raise Rejected(400, "bad-share", "share is a percentage: give a whole number, 0 to 100")
     for name in ("is_frozen", "mode", "share"):
         value = getattr(data, name)
         if value is None or value == getattr(node.settings, name):
@@ -240,14 +182,19 @@ async def change_settings(request: Call, node: Node, data: SettingsChange) -> Da
 # --- The audit log and keys ---
 
 
-@get("/v1/admin/audit", tags=["operators"], summary="Who did what, when and why")
+@get(
+    "/v1/admin/audit",
+    tags=["operators"],
+    summary="Who did what, when and why",
+    responses=fails(*KEYED),
+)
 async def read_audit(
     request: Call,
     node: Node,
-    target: str | None = None,
-    who: str | None = None,
-    since_s: float | None = None,
-    before: int | None = None,
+    target: Filter = None,
+    who: Filter = None,
+    since_s: Since = None,
+    before: Before = None,
     limit: Limit = PAGE,
 ) -> Data[list[AuditEntry]]:
     """Return entries, the newest first; `before` is the number of the last one seen."""
@@ -258,21 +205,26 @@ async def read_audit(
     return Data(data=[_entry(row) for row in rows])
 
 
-@get("/v1/admin/keys", tags=["owners"], summary="All keys, without their secrets")
+@get(
+    "/v1/admin/keys",
+    tags=["owners"],
+    summary="All keys, without their secrets",
+    responses=fails(*KEYED),
+)
 async def list_keys(request: Call, node: Node) -> Data[list[KeyShown]]:
     """Return every key that was ever made here."""
     allowed(request, node, Permission.CHANGE_KEYS)
     return Data(data=[_key(row) for row in await node.store.keys.all()])
 
 
-@post("/v1/admin/keys", tags=["owners"], summary="Make a key")
-async def add_key(request: Call, node: Node, data: KeyRequest) -> Data[KeyShown]:
+@post("/v1/admin/keys", tags=["owners"], summary="Make a key", responses=fails(*POSTED))
+async def add_key(
+    request: Call, node: Node, data: Annotated[KeyRequest, like(page.KEY)]
+) -> Data[KeyShown]:
     """Make a key; its secret is in this answer and never again."""
     who = allowed(request, node, Permission.CHANGE_KEYS)
     if data.role not in tuple(KeyRole):
         raise ConfigError(f"role {data.role[:40]!r} is unknown: {', '.join(KeyRole)}")
-    if data.life_s is not None and not 1.0 <= data.life_s <= 1e9:
-        raise ConfigError("life_s: give 1 to 1000000000 seconds, or null for ever")
     now_s = wall_s()
     made = make_key(
         KeyRole(data.role),
@@ -299,7 +251,13 @@ async def add_key(request: Call, node: Node, data: KeyRequest) -> Data[KeyShown]
     return Data(data=_key(row, made.text))
 
 
-@delete("/v1/admin/keys/{key:str}", status_code=200, tags=["owners"], summary="Revoke a key")
+@delete(
+    "/v1/admin/keys/{key:str}",
+    status_code=200,
+    tags=["owners"],
+    summary="Revoke a key",
+    responses=fails(*KEYED, 404),
+)
 async def revoke_key(request: Call, node: Node, key: str, because: Because = "") -> Data[Nothing]:
     """Revoke a key for good; what it minted lives on for its time."""
     who = allowed(request, node, Permission.CHANGE_KEYS)
@@ -311,11 +269,6 @@ async def revoke_key(request: Call, node: Node, key: str, because: Because = "")
 
 
 ROUTES: Final = (
-    list_in_full,
-    add_provider,
-    change_provider,
-    delete_provider,
-    check,
     list_streams,
     read_stream,
     move,
@@ -334,24 +287,6 @@ ROUTES: Final = (
 
 def _act(who: Identity, what: str, target: str, because: str, **change: object) -> Audit:
     return Audit(who=who.key, what=what, target=target, because=because, **change)  # type: ignore[arg-type]
-
-
-def _in_full(node: Node, row: ProviderRow, streams: int, viewers: int) -> ProviderInFull:
-    return ProviderInFull(
-        name=row.name,
-        adapter=row.adapter,
-        is_active=row.is_active,
-        is_drained=row.is_drained,
-        priority=row.priority,
-        config=dict(row.config),
-        secrets=node.providers.secret_names(row.name),
-        weight=row.weight,
-        starts_per_s=row.starts_per_s,
-        price=dict(row.price) if row.price is not None else None,
-        streams=streams,
-        viewers=viewers,
-        health=node.judge.health_in_full(row.name),
-    )
 
 
 async def _stream(node: Node, row: StreamRow) -> Stream:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from litestar import Response, WebSocket, get, post, websocket
 
 from ..client.protocol import Plan, PlanRequest
+from . import api_page as page
 from . import socket as sockets
 from .access import Call, allowed, identity, known, limit_address
+from .api_page import KEYED, OPEN, POSTED, UNREADY, Extended, fails, like
 from .coordinator import Rejected, check_names
 from .exchange import Exchanges
 from .keys import Permission
-from .limits import client_of
+from .limits import TooMany, client_of
 from .metrics import CONTENT_TYPE
 from .node import Node
 from .wire import (
@@ -27,7 +29,15 @@ from .wire import (
 )
 
 
-@get("/streaming/providers", tags=["providers"], summary="List the providers")
+WORD_CHARS_MAX: Final = 64
+
+
+@get(
+    "/streaming/providers",
+    tags=["providers"],
+    summary="List the providers",
+    responses=fails(*KEYED),
+)
 async def list_providers(request: Call, node: Node) -> Data[ProviderList]:
     """Return the list that clients go by, best first; its config is public, never a secret."""
     if not node.config.is_open:
@@ -37,7 +47,14 @@ async def list_providers(request: Call, node: Node) -> Data[ProviderList]:
     return Data(data=node.providers.listed())
 
 
-@get("/streaming/providers/{name:str}/health", tags=["providers"], summary="How a provider is")
+@get(
+    "/streaming/providers/{name:str}/health",
+    tags=["providers"],
+    summary="How a provider is",
+    responses=fails(*OPEN, 404),
+    security=[{}, {"key": []}],
+    operation_class=Extended,
+)
 async def provider_health(
     request: Call, node: Node, name: str
 ) -> Data[Health] | Data[HealthInFull]:
@@ -52,22 +69,48 @@ async def provider_health(
     return Data(data=node.judge.health(name))
 
 
-@post("/v1/start", status_code=200, tags=["streams"], summary="Start to publish a stream")
-async def start(request: Call, node: Node, data: PlanRequest) -> Data[Plan]:
+@post(
+    "/v1/start",
+    status_code=200,
+    tags=["streams"],
+    summary="Start to publish a stream",
+    responses=fails(*POSTED, 409),
+)
+async def start(
+    request: Call, node: Node, data: Annotated[PlanRequest, like(page.START)]
+) -> Data[Plan]:
     """Return the plan of a publisher; what it says is stored before it is answered."""
     who = identity(request, node)
+    _check_words(data)
     return Data(data=await node.coordinator.start(who, data))
 
 
-@post("/v1/join", status_code=200, tags=["streams"], summary="Join a stream as a viewer")
-async def join(request: Call, node: Node, data: PlanRequest) -> Data[Plan]:
+@post(
+    "/v1/join",
+    status_code=200,
+    tags=["streams"],
+    summary="Join a stream as a viewer",
+    responses=fails(*POSTED),
+)
+async def join(
+    request: Call, node: Node, data: Annotated[PlanRequest, like(page.JOIN)]
+) -> Data[Plan]:
     """Return the plan of a viewer; of epoch 0 while nobody publishes the stream."""
     who = identity(request, node)
+    _check_words(data)
     return Data(data=await node.coordinator.join(who, data))
 
 
-@post("/v1/leave", status_code=200, tags=["streams"], summary="Leave a stream")
-async def leave(request: Call, node: Node, data: StreamNamed) -> Data[Nothing]:
+@post(
+    "/v1/leave",
+    status_code=200,
+    tags=["streams"],
+    summary="Leave a stream",
+    responses=fails(*POSTED),
+)
+async def leave(
+    request: Call, node: Node, data: Annotated[StreamNamed, like(page.LEAVE)]
+) -> Data[Nothing]:
     """Say that a viewer is gone. Idempotent."""
     check_names(data.stream, data.client)
     allowed(request, node, Permission.VIEW, data.stream)
@@ -75,8 +118,16 @@ async def leave(request: Call, node: Node, data: StreamNamed) -> Data[Nothing]:
     return Data(data=Nothing())
 
 
-@post("/v1/end", status_code=200, tags=["streams"], summary="End a stream")
-async def end(request: Call, node: Node, data: StreamNamed) -> Data[Nothing]:
+@post(
+    "/v1/end",
+    status_code=200,
+    tags=["streams"],
+    summary="End a stream",
+    responses=fails(*POSTED, 404),
+)
+async def end(
+    request: Call, node: Node, data: Annotated[StreamNamed, like(page.END)]
+) -> Data[Nothing]:
     """End a stream that this client publishes; its viewers are told at once."""
     check_names(data.stream, data.client)
     allowed(request, node, Permission.PUBLISH, data.stream)
@@ -91,14 +142,29 @@ async def connect(socket: WebSocket[Any, Any, Any], node: Node) -> None:
     """One connection per client; see docs/reference/protocol.md."""
     try:
         who = identity(socket, node)
+        place = node.connections.admit(client_of(socket.client.host) if socket.client else "")
     except Rejected as rejected:
         await sockets.turn_away(socket, rejected.code, rejected.because)
         return
-    await sockets.serve(socket, node, who)
+    except TooMany as too_many:
+        await sockets.turn_away(socket, "too-many", too_many.because)
+        return
+    try:
+        await sockets.serve(socket, node, who)
+    finally:
+        place.release()
 
 
-@post("/v1/exchange", status_code=200, tags=["streams"], summary="The WebSocket by REST")
-async def exchange(request: Call, node: Node, data: Exchange) -> Data[Exchanged]:
+@post(
+    "/v1/exchange",
+    status_code=200,
+    tags=["streams"],
+    summary="The WebSocket by REST",
+    responses=fails(*POSTED, 409),
+)
+async def exchange(
+    request: Call, node: Node, data: Annotated[Exchange, like(page.EXCHANGE)]
+) -> Data[Exchanged]:
     """Bring messages up and take those down that wait; see docs/reference/protocol.md."""
     who = identity(request, node)
     state = request.app.state
@@ -109,13 +175,26 @@ async def exchange(request: Call, node: Node, data: Exchange) -> Data[Exchanged]
     return Data(data=Exchanged(messages=messages))
 
 
-@get("/livez", tags=["operation"], summary="Whether the process lives", media_type="text/plain")
+@get(
+    "/livez",
+    tags=["operation"],
+    summary="Whether the process lives",
+    media_type="text/plain",
+    security=[{}],
+)
 async def livez() -> str:
     """Return `ok`: the event loop turns."""
     return "ok"
 
 
-@get("/readyz", tags=["operation"], summary="Whether it can serve", media_type="text/plain")
+@get(
+    "/readyz",
+    tags=["operation"],
+    summary="Whether it can serve",
+    media_type="text/plain",
+    responses=UNREADY,
+    security=[{}],
+)
 async def readyz(node: Node) -> Response[str]:
     """Return `ok`, or 503 and why: clients go on from their plans meanwhile."""
     if node.store_lost_because:
@@ -123,7 +202,13 @@ async def readyz(node: Node) -> Response[str]:
     return Response("ok")
 
 
-@get("/metrics", tags=["operation"], summary="For Prometheus", media_type="text/plain")
+@get(
+    "/metrics",
+    tags=["operation"],
+    summary="For Prometheus",
+    media_type="text/plain",
+    responses=fails(401, 403, 429, 503),
+)
 async def metrics(request: Call, node: Node) -> Response[bytes]:
     """Return this node's metrics in Prometheus' text format; any operator's key may read them."""
     allowed(request, node, Permission.READ)
@@ -143,3 +228,12 @@ ROUTES: Final = (
     readyz,
     metrics,
 )
+
+
+def _check_words(asked: PlanRequest) -> None:
+    """Refuse what would be stored and is no name of an adapter or a codec."""
+    for field in ("adapters", "codecs"):
+        for word in getattr(asked, field):
+            if not word.isprintable() or not 0 < len(word) <= WORD_CHARS_MAX:
+                because = f"{field}: give words of 1 to {WORD_CHARS_MAX} printable characters"
+                raise Rejected(400, "bad-request", because)

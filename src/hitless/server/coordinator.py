@@ -186,8 +186,8 @@ class Coordinator:
             if row is not None and not is_publisher:
                 over = protocol.Over(stream=seen.stream, because=row.because, epoch=row.epoch)
                 connection.send(over)
-            elif is_publisher and row is not None:
-                connection.send(_unknown(seen.stream))
+            elif is_publisher and (row is not None or (seen.epoch and not connection.is_hand)):
+                connection.send(_unknown(seen.stream))  # it starts anew, from its signed epoch
             return
         if is_publisher and row.publisher != connection.client:
             connection.send(_fenced(row))
@@ -473,7 +473,7 @@ def _check(who: Identity, permission: Permission, request: PlanRequest) -> None:
 
 def _fenced(row: StreamRow) -> protocol.Over:
     because = f"another client publishes it since epoch {row.epoch}"
-    return protocol.Over(stream=row.id, because=because)
+    return protocol.Over(stream=row.id, because=because, epoch=row.epoch)
 
 
 def _unknown(stream: str) -> protocol.Problem:

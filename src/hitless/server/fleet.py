@@ -21,6 +21,7 @@ import msgspec
 from ..core import fleet, rails, rendezvous
 from ..core.agreement import By
 from ..core.evidence import Word
+from ..core.rails import Rails
 from .coordinator import Coordinator, Rejected, Tell
 from .judging import Judge
 from .moves import MIN_VIEWER_REACH, STARTS_PER_S
@@ -97,6 +98,7 @@ class Fleet:
         node: Name of this node.
         settings: What holds for the whole server.
         tell: Hears every event.
+        rails: The limits of automatic moves; None: the defaults.
         min_viewer_reach: Share of a stream's viewers that must be able to follow [0..1].
     """
 
@@ -111,12 +113,13 @@ class Fleet:
         node: str,
         settings: Callable[[], Settings],
         tell: Tell,
+        rails: Rails | None = None,
         min_viewer_reach: float = MIN_VIEWER_REACH,
     ) -> None:
         self._store, self._providers, self._judge = store, providers, judge
         self._coordinator, self._rescues = coordinator, rescues
         self._node, self._settings, self._tell = node, settings, tell
-        self._min_reach = min_viewer_reach
+        self._rails, self._min_reach = rails, min_viewer_reach
         self._dealt_until_s: dict[int, float] = {}
         """By move: the end of the time whose slots were dealt here [s]."""
         self._held: dict[int, Mapping[str, int]] = {}
@@ -125,7 +128,9 @@ class Fleet:
 
     # --- Ordering ---
 
-    async def followed(self, before: Sequence[str], who: str, because: str) -> None:
+    async def followed(
+        self, before: Sequence[str], who: str, because: str, *, is_preference: bool
+    ) -> None:
         """
         Order what a change by an operator means to move.
 
@@ -133,11 +138,14 @@ class Fleet:
             before: The order of the providers before the change.
             who: For the audit log.
             because: Why, in words.
+            is_preference: A priority or the default was changed: streams go to whoever is first
+                now. Not when a provider is enabled again or drained no more: what is on air
+                stays.
         """
         after = self._providers.order()
         leaving = [Order(source=gone, by=By.OPERATOR, who=who, because=because)
                    for gone in before if gone not in after]  # fmt: skip
-        if after and (not before or before[0] != after[0]):
+        if is_preference and after and (not before or before[0] != after[0]):
             leaving += [
                 Order(source=other, by=By.OPERATOR, who=who, because=because, target=after[0])
                 for other in after[1:]
@@ -247,6 +255,7 @@ class Fleet:
             healthy={name for name in active if self._judge.verdict(name).word not in bad},
             streams=streams,
             is_operator=order.by is By.OPERATOR,
+            rails=self._rails,
         )  # a freeze is obeyed at every look, and so is a thaw
 
     def _plan(

@@ -37,6 +37,12 @@ class Judge:
         rules: The limits.
         clock: The loop's clock [s].
         tell: Called with each piece of news: a verdict that changed, the observer suspected.
+
+    Attributes:
+        rules: The limits.
+        standing: All that is known.
+        is_held: Moves are frozen, or only observed: clients that leave whoever is said to be
+            unhealthy are not told to, either; `grade` and `because` say what is thought.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Judge:
     ) -> None:
         self.rules, self._clock, self._tell = rules, clock, tell
         self.standing = Standing()
+        self.is_held = False
 
     def observe(self, observation: Observation) -> None:
         """Take one observation into account, as made now."""
@@ -79,6 +86,8 @@ class Judge:
     def health(self, provider: str) -> Health:
         """Return what everybody may know of it."""
         healthy, status = verdict.public_answer(self.standing, provider)
+        if self.is_held and self.verdict(provider).word is Word.DOWN:
+            healthy, status = verdict.PUBLIC[Word.DEGRADED]
         return msgspec.convert(
             {"healthy": healthy, "provider": provider, "status": status}, Health
         )

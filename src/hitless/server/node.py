@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from ..core.evidence import Rules
+from ..core.rails import Rails
 from ..core.verdict import News
 from ..errors import HitlessError
 from .addresses import Allowed
@@ -33,7 +34,7 @@ from .fleet import Fleet
 from .hub import Hub
 from .judging import Judge
 from .keys import KeyRing, KeyRole, StoredKey, bootstrap_keys
-from .limits import RateLimit
+from .limits import Connections, RateLimit
 from .metrics import Metrics
 from .moves import Moves
 from .planner import Planner
@@ -63,6 +64,10 @@ LEASE_S: Final = 10.0
 MEMBER_SILENT_S: Final = 60.0
 """A client that nobody heard of for so long has left [s]."""
 
+CONNECTIONS_MAX: Final = 50_000
+OF_ADDRESS_MAX: Final = 20_000
+"""Clients connected at a time, in all and from one address: many sit behind one."""
+
 KEYS_TOPIC: Final = "keys"
 SETTINGS_TOPIC: Final = "settings"
 
@@ -79,6 +84,7 @@ class NodeConfig:
         is_open: Whether the list of providers is given without a key.
         report_s: How often clients report [s].
         rules: How providers are judged.
+        rails: The limits of automatic moves.
         allow_private: Networks besides the public ones that probes may go to.
     """
 
@@ -88,6 +94,7 @@ class NodeConfig:
     is_open: bool = False
     report_s: float = 10.0
     rules: Rules = field(default_factory=Rules)
+    rails: Rails = field(default_factory=Rails)
     allow_private: Allowed = ()
 
 
@@ -101,7 +108,6 @@ class Node:
             signals: Its parts.
         settings: What holds for the whole server.
         lease: The right to decide for the fleet; None: another node has it, or nobody.
-        store_lost_because: Why the store does not answer; empty: it does.
     """
 
     def __init__(self, config: NodeConfig, database: Database, environ: Mapping[str, str]) -> None:
@@ -135,6 +141,7 @@ class Node:
             node=config.name,
             settings=lambda: self.settings,
             tell=self.tell,
+            rails=config.rails,
         )
         self.probing = Probing(
             config.rules,
@@ -147,7 +154,8 @@ class Node:
         )
         self.settings = Settings()
         self.lease: Lease | None = None
-        self.store_lost_because = ""
+        self._lost: dict[str, str] = {}
+        """Why the store does not answer, by the kind of work that failed last."""
         hooks, networks = read_hooks(environ)
         webhooks = Webhooks(
             hooks, self.store, tell=self.tell, rng=random.Random(), allow_private=networks
@@ -155,6 +163,7 @@ class Node:
         origin = f"{config.name}-{secrets.token_hex(4)}"
         self.signals = Signals(self, webhooks, Alerts(config.name, origin))
         self.metrics.watch(self, self.signals)
+        self.connections = Connections(each_max=OF_ADDRESS_MAX, all_max=CONNECTIONS_MAX)
         self.by_address = RateLimit(rate_per_s=50, burst=200)
         self.by_key = RateLimit(rate_per_s=500, burst=1000)
         self.loop = loop
@@ -165,6 +174,11 @@ class Node:
     def is_leader(self) -> bool:
         """Whether it decides for the fleet."""
         return self.lease is not None
+
+    @property
+    def store_lost_because(self) -> str:
+        """Why the store does not answer; empty: it does."""
+        return next(iter(self._lost.values()), "")
 
     # --- What happens ---
 
@@ -198,6 +212,7 @@ class Node:
         self.settings = msgspec.convert(
             {k: v for k, v in known.items() if k in Settings.__struct_fields__}, Settings
         )
+        self.judge.is_held = self.settings.is_frozen or self.settings.mode == "observe"
         self.ring.replace(_stored(row) for row in await self.store.keys.all())
 
     async def run(self) -> None:
@@ -212,7 +227,7 @@ class Node:
 
     async def _poll(self) -> None:
         while True:
-            await self._kept(self._catch_up())
+            await self._kept(self._catch_up(), "poll")
             self.judge.tick()
             await asyncio.sleep(POLL_S)
 
@@ -232,11 +247,11 @@ class Node:
     async def _listen(self) -> None:
         async for woken in self._database.woken():
             if woken.startswith(topic("")):
-                await self._kept(self._stream_changed(woken.removeprefix(topic(""))))
+                await self._kept(self._stream_changed(woken.removeprefix(topic(""))), "wake-up")
             elif woken in (PROVIDERS_TOPIC, KEYS_TOPIC, SETTINGS_TOPIC):
-                await self._kept(self.refresh())
+                await self._kept(self.refresh(), "wake-up")
             elif woken == FLEET_TOPIC:
-                await self._kept(self.fleet.tick(is_leader=self.is_leader))
+                await self._kept(self.fleet.tick(is_leader=self.is_leader), "wake-up")
 
     async def _stream_changed(self, stream: str) -> None:
         if self.hub.clients(stream):
@@ -251,7 +266,7 @@ class Node:
 
     async def _beat(self) -> None:
         while True:
-            await self._kept(self._beat_once())
+            await self._kept(self._beat_once(), "heartbeat")
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _beat_once(self) -> None:
@@ -266,20 +281,23 @@ class Node:
             )
         await self.store.members.forget(MEMBER_SILENT_S)
 
-    async def _kept(self, work: Any) -> None:  # Any: a coroutine
-        """Do one piece of work; a store that does not answer ends the piece, not the node."""
+    async def _kept(self, work: Any, kind: str) -> None:  # Any: a coroutine
+        """
+        Do one piece of work; a store that does not answer ends the piece, not the node.
+
+        It counts as lost until the kind of work that it failed goes well: a full disk can be read.
+        """
         try:
             await work
         except StoreUnavailable as exc:
             self.lease = None
-            if not self.store_lost_because:
+            if not self._lost:
                 self.tell("store.lost", because=exc.because)
-            self.store_lost_because = exc.because
+            self._lost[kind] = exc.because
         except HitlessError as exc:
             self.tell("task.failed", because=str(exc))
         else:
-            if self.store_lost_because:
-                self.store_lost_because = ""
+            if self._lost.pop(kind, None) is not None and not self._lost:
                 self.tell("store.back", because="it answers again")
 
     async def aclose(self) -> None:

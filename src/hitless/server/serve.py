@@ -41,6 +41,7 @@ class Address:
         host, port: Port 0: any free one.
         certificate, private_key: PEM files for TLS; None: none.
         is_behind_proxy: Whether something in front does TLS and limits who may connect.
+        proxies: Whose `X-Forwarded-For` is believed: addresses and networks, comma between them.
     """
 
     host: str = "127.0.0.1"
@@ -48,6 +49,7 @@ class Address:
     certificate: Path | None = None
     private_key: Path | None = None
     is_behind_proxy: bool = False
+    proxies: str = "127.0.0.1"
 
     def check(self) -> None:
         """
@@ -176,6 +178,7 @@ async def serve(
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                forwarded_allow_ips=address.proxies,
                 lifespan="off",
                 timeout_graceful_shutdown=1,
                 h11_max_incomplete_event_size=1 << 16,

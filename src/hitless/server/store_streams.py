@@ -196,13 +196,13 @@ RETURNING *
 """
 
 _CLAIM: Final = """
-UPDATE streams SET epoch = CASE WHEN epoch < $3 THEN $4 ELSE epoch + 1 END,
-    publisher = CASE WHEN epoch < $3 THEN coalesce($8, publisher) ELSE publisher END,
+UPDATE streams SET epoch = $4, publisher = coalesce($8, publisher),
     is_carried = CASE WHEN provider = $5 AND is_carried = 1 THEN 1 ELSE CAST($9 AS BIGINT) END,
     state = CASE WHEN CAST($9 AS BIGINT) = 1 THEN 'live' ELSE state END,
     provider = $5, by = $6, because = $7, changed_s = now_s()
 WHERE id = $1 AND state <> 'ended'
-    AND (epoch < $3 OR (epoch = $2 AND publisher = coalesce($8, publisher)))
+    AND (epoch < $3 OR (epoch = $2 AND publisher = coalesce($8, publisher))
+        OR (epoch < $2 AND publisher = $8))
 RETURNING *
 """
 
@@ -335,6 +335,8 @@ class Streams:
                 if row is None:
                     continue  # somebody else was quicker: the claim meets that row
                 return row, True
+            if lease is None and row is not None and _is_accepted(claim, row):
+                continue  # it came between the two looks
             return row, row is not None and _is_repeated(claim, row)
         raise StoreUnavailable("the stream comes and goes too often: try again")
 
@@ -514,6 +516,15 @@ class Streams:
             )
         )
         return count(written)
+
+
+def _is_accepted(claim: Claim, row: StreamRow) -> bool:
+    """Whether `_CLAIM` takes this row."""
+    is_own = claim.publisher == row.publisher
+    is_fresh = claim.base_epoch == row.epoch and (is_own or claim.publisher is None)
+    is_ahead = is_own and claim.base_epoch > row.epoch
+    is_on = row.state is not StreamState.ENDED
+    return is_on and (claim.presented_epoch > row.epoch or is_fresh or is_ahead)
 
 
 def _is_repeated(claim: Claim, row: StreamRow) -> bool:

@@ -61,6 +61,7 @@ ALL = {
         ({"HITLESS_OPERATOR_KEY": OPERATOR, "HITLESS_VIEWER_KEY": VIEWER}, Needs.OWNER, OPERATOR),
         ({"HITLESS_OWNER_KEY": f"{OWNER}\n{OWN}"}, Needs.OWNER, OWNER),
     ],
+    ids=range(8),
 )
 def test_the_weakest_key_that_may_do_it_is_sent(environ, needs, sent, server):
     """

@@ -173,6 +173,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9." + secrets.token_urlsafe(20) + "." + secrets.token_
         ({"secrets": ["token"], "key": None}, {"secrets": ["token"], "key": None}),
         ([{"a": [f"{KEY}", 1, None, True]}], [{"a": ["hk_3f9c1b2a_(redacted)", 1, None, True]}]),
     ],
+    ids=range(9),
 )
 def test_what_opens_anything_is_taken_out(value, said):
     """

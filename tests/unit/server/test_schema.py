@@ -171,9 +171,7 @@ async def acted(store, name):
     provider = ProviderRow(name=name, adapter="whip")
     put = await store.providers.put(provider, audit)
     row = await store.streams.start(
-        Start(
-            stream=name, group=name, publisher="p", provider="x", node="n", because="b"
-        )  # fmt: skip
+        Start(stream=name, group=name, publisher="p", provider="x", node="n", because="b")
     )
     claimed = await store.streams.claim(
         Claim(stream=name, base_epoch=1, provider="y", by="server", because="b"), audit=audit
@@ -195,6 +193,7 @@ async def acted(store, name):
     await store.outbox.put(name, "slack", {"text": "x"})
     letters = [letter.target for letter in await store.outbox.due(0.0) if letter.dedup_key == name]
     ended = await store.streams.end(name, publisher="p", by="p", because="over")
+    changed = await store.streams.changed_since(0.0)
     return (
         put.adapter, row.epoch, claimed[0].provider, claimed[1], confirmed.state, member.adapters,
         [(m.epoch_seen, m.provider) for m in await store.members.of_stream(name)],
@@ -205,7 +204,7 @@ async def acted(store, name):
         [dict(p.values) for p in await store.series.between(Step.MINUTE, 0, 99, provider=name)],
         [entry.what for entry in await store.audit.page(target=name)], ended.state,
         [c.streams for c in await store.streams.counts()],
-        [one.id for one in (await store.streams.changed_since(0.0)).rows if one.id == name] == [name],
+        [one.id for one in changed.rows if one.id == name] == [name],
         await store.providers.delete(name, 1, audit),
     )  # fmt: skip
 

@@ -68,8 +68,8 @@ def model_of_claim(was, base, provider, publisher, presented):
         owner = publisher or was.publisher
         return Modelled(max(base, presented) + 1, provider, owner, is_carried), True
     is_allowed = publisher in (None, was.publisher)
-    if is_allowed and base == was.epoch:
-        return Modelled(was.epoch + 1, provider, was.publisher, is_carried), True
+    if (is_allowed and base == was.epoch) or (publisher == was.publisher and base > was.epoch):
+        return Modelled(base + 1, provider, was.publisher, is_carried), True
     is_repeated = was.epoch in (base + 1, max(base, presented) + 1) and was.provider == provider
     return was, is_allowed and is_repeated
 

@@ -140,9 +140,7 @@ def test_what_a_holder_does_after_its_lease_was_taken_is_refused(engine):
             one, other = (Store(database) for database in databases)
             await engine.set_clock(databases[0], 1000.0)
             await one.streams.start(
-                Start(
-                    stream="s", group="s", publisher="p", provider="x", node="n1", because="b"
-                )  # fmt: skip
+                Start(stream="s", group="s", publisher="p", provider="x", node="n1", because="b")
             )
             old = await one.leases.take("fleet", "n1", 10.0)
             moved = [await claimed(one, 1, "y", old)]
