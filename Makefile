@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORLDS ?= 1000
+SCHEDULES ?= 1000000
 SOAK_S ?= 1800
 LOCK_TOOL := uv==0.13.9
 LOCK_ARGS ?= --upgrade
@@ -21,7 +22,7 @@ setup: $(READY)  ## Create .venv from the hash-pinned lock (the others call it).
 run: $(READY)  ## Run the lab: three providers, a publisher, a viewer; ARGS="--once" and so on.
 	@$(BIN)/hitless lab $(ARGS)
 
-test: $(READY)  ## Run every test, the drills, one minute of loss and a soak of 3 minutes.
+test: $(READY)  ## Run every test, the drills with and without server, loss and a soak of 3 minutes.
 	@$(BIN)/python tests/run.py test
 
 check: $(READY)  ## Format, lint, types, layers, unit tests, 1 000 worlds, docs: under a minute.
@@ -30,8 +31,8 @@ check: $(READY)  ## Format, lint, types, layers, unit tests, 1 000 worlds, docs:
 fix: $(READY)  ## Format the code and repair what the linter can repair.
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-simulate: $(READY)  ## Run WORLDS (1000) seeded random worlds through the core.
-	@HITLESS_WORLDS=$(WORLDS) $(BIN)/python -m pytest -n 2 tests/simulation $(ARGS)
+simulate: $(READY)  ## Run WORLDS (1000) random worlds and SCHEDULES (1000000, 25 minutes) of messages.
+	@HITLESS_WORLDS=$(WORLDS) HITLESS_SCHEDULES=$(SCHEDULES) $(BIN)/python -m pytest -n 2 tests/simulation $(ARGS)
 
 drill: $(READY)  ## Break real streams on purpose and measure the gap; ARGS="NAME --runs 5".
 	@$(BIN)/hitless drill $(ARGS)
@@ -48,7 +49,7 @@ docs: $(READY)  ## Write the generated pages of docs/ anew from the code.
 # The tool that resolves lives in an environment of its own, so .venv holds the lock and no more.
 lock: $(READY)  ## Resolve the dependencies of pyproject.toml anew into requirements/lock.txt.
 	@$(BIN)/python -m venv var/lock && var/lock/bin/python -m pip install --quiet $(LOCK_TOOL)
-	@var/lock/bin/uv pip compile pyproject.toml --all-extras --group dev --group build $(LOCK_ARGS) \
+	@var/lock/bin/uv pip compile pyproject.toml --all-extras --group dev --group bench --group build $(LOCK_ARGS) \
 		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --output-file requirements/lock.txt
 

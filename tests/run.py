@@ -59,7 +59,7 @@ class Result:
 
 
 def pytest(name: str, *args: str, limit_s: float = 300.0, worlds: int | None = None) -> Step:
-    """Return the step that runs the tests in `tests/NAME`."""
+    """Return the step that runs the tests in `tests/NAME`, simulated ones in so many worlds."""
     return Step(
         name=name,
         command=(
@@ -67,7 +67,7 @@ def pytest(name: str, *args: str, limit_s: float = 300.0, worlds: int | None = N
             f"--junitxml={RESULTS / name}.xml",
         ),
         limit_s=limit_s,
-        env={"HITLESS_WORLDS": str(worlds)} if worlds else {},
+        env={"HITLESS_WORLDS": str(worlds), "HITLESS_SCHEDULES": str(worlds)} if worlds else {},
     )  # fmt: skip
 
 
@@ -86,13 +86,15 @@ def check(worlds: int, *unit: str) -> list[Step]:
 
 def everything() -> list[Step]:
     """Return what `make test` runs; what measures runs alone, for two would spoil each other."""
-    drills = ("hitless", "drill", "--runs", "1", "--json", "var/drills.json")
+    drills = ("hitless", "drill", "--runs", "1", "--json")
     return [
+        Step(name="tools", command=("python", "tests/tools.py")),
         *check(10_000),
         pytest("conformance"),
         pytest("interop", limit_s=600.0),
         pytest("e2e", limit_s=600.0),
-        Step(name="drills", command=drills, limit_s=1500.0),
+        Step(name="drills", command=(*drills, "var/drills.json"), limit_s=1500.0),
+        Step(name="alone", command=(*drills, "var/alone.json", "--alone"), limit_s=900.0),
         Step(name="loss", command=("hitless", "soak", "--loss", "--seconds", "60"), limit_s=180.0),
         Step(name="soak", command=("hitless", "soak", "--seconds", "180"), limit_s=360.0),
     ]

@@ -39,6 +39,8 @@ COMMANDS: Final = {
     "end": ("moves:end", "End anybody's stream; its publisher and its viewers are told."),
     "settings": ("operate:settings", "Show what holds for the whole server, or change it."),
     "audit": ("history:audit", "Show who did what, when and why, the newest first."),
+    "usage": ("usage:usage", "Show what providers carried in a month, and what it costs."),
+    "history": ("usage:history", "Show how a provider did, by minute or hour."),
     "incident": ("history:incident", "Collect what happened into one JSON document."),
     "keys": ("keys:keys", "Show the keys of a running server, make or revoke one."),
     "publish": ("publish:publish", "Send a stream, and keep it on air."),

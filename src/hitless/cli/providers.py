@@ -173,6 +173,12 @@ _CHANGES: Final = (
     ),
     click.option("--weight", type=float, help="Its share of streams when many move at once."),
     click.option("--starts-per-s", type=float, help="How many starts a second it accepts."),
+    click.option(
+        "--price",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="per_minute of a publisher or a viewer, per_gb, currency; all of them, or none.",
+    ),
 )
 
 
@@ -328,10 +334,23 @@ def _change(given: Mapping[str, Any], before: Json) -> ProviderChange:
         priority=given["priority"],
         is_default=given["is_default"],
         config=now if config else None,
+        price=_price(given["price"]),
         secrets=secrets or None,
         weight=given["weight"],
         starts_per_s=given["starts_per_s"],
     )
+
+
+def _price(given: Iterable[str]) -> Json | None:
+    found: Json = {}
+    for key, text in _pairs("--price", given):
+        if key not in ("per_minute", "per_gb", "currency"):
+            raise ConfigError(f"--price {key}: give per_minute, per_gb and currency")
+        try:
+            found[key] = text if key == "currency" else float(text)
+        except ValueError:
+            raise ConfigError(f"--price {key}={text}: give a number") from None
+    return found or None
 
 
 def _pairs(option: str, given: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -31,6 +31,7 @@ from .coordinator import Coordinator, topic
 from .database import Database, StoreUnavailable, open_database
 from .fleet import TOPIC as FLEET_TOPIC
 from .fleet import Fleet
+from .history import History
 from .hub import Hub
 from .judging import Judge
 from .keys import KeyRing, KeyRole, StoredKey, bootstrap_keys
@@ -47,6 +48,7 @@ from .store import Store
 from .store_nodes import Lease
 from .store_operators import KeyRow
 from .store_streams import StreamRow
+from .traces import open_tracer
 from .vault import VAULT_VARIABLE, Vault, read_root_keys
 from .webhook_post import read_hooks
 from .webhooks import Webhooks
@@ -104,8 +106,8 @@ class Node:
 
     Attributes:
         config: What it was told.
-        store, hub, providers, judge, coordinator, ring, rescues, moves, fleet, probing, metrics,
-            signals: Its parts.
+        store, hub, providers, judge, coordinator, ring, rescues, moves, fleet, probing, history,
+            metrics, signals, tracer: Its parts.
         settings: What holds for the whole server.
         lease: The right to decide for the fleet; None: another node has it, or nobody.
     """
@@ -152,6 +154,7 @@ class Node:
             rng=random.Random(),
             allow_private=config.allow_private,
         )
+        self.history = History(self.store, self.judge, loop.time)
         self.settings = Settings()
         self.lease: Lease | None = None
         self._lost: dict[str, str] = {}
@@ -160,6 +163,7 @@ class Node:
         webhooks = Webhooks(
             hooks, self.store, tell=self.tell, rng=random.Random(), allow_private=networks
         )
+        self.tracer = open_tracer(config.name, environ)
         origin = f"{config.name}-{secrets.token_hex(4)}"
         self.signals = Signals(self, webhooks, Alerts(config.name, origin))
         self.metrics.watch(self, self.signals)
@@ -190,6 +194,8 @@ class Node:
         log.info(name, node=self.config.name, **fields)
         self.metrics.heard(name, fields, row)
         self.signals.heard(name, fields, row)
+        self.tracer.heard(name, fields)
+        self.history.heard(name, str(fields.get("provider") or ""))
 
     def _verdict_changed(self, news: News) -> None:
         word = news.verdict.word.value if news.verdict else None
@@ -243,6 +249,7 @@ class Node:
         if self.lease is not None:
             await self.fleet.lead(self.lease)
         await self.fleet.tick(is_leader=self.is_leader)
+        await self.history.sample(tuple(self.providers.rows), is_leader=self.is_leader)
 
     async def _listen(self) -> None:
         async for woken in self._database.woken():
@@ -304,6 +311,7 @@ class Node:
         """Let go of everything. Idempotent."""
         await self.probing.aclose()
         await self.coordinator.aclose()
+        await self.tracer.aclose()
         await self._database.aclose()
 
 

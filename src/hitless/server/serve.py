@@ -24,6 +24,7 @@ from .app import make_app
 from .keys import BOOTSTRAP_VARIABLES, KeyRole, make_key
 from .node import Node, NodeConfig, opened
 from .plans import PLAN_VARIABLE
+from .traces import TracedRequests
 from .vault import VAULT_VARIABLE, new_key
 
 
@@ -164,7 +165,7 @@ async def serve(
     async with opened(config, environ) as node:
         server = _Quiet(
             uvicorn.Config(
-                make_app(node),
+                TracedRequests(make_app(node), node.tracer),
                 host=address.host,
                 port=address.port,
                 ssl_certfile=address.certificate,

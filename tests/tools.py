@@ -1,0 +1,71 @@
+"""
+Install the programs that tests use besides Python's: `python tests/tools.py`.
+
+Only as root and with apt-get, as on a machine of continuous integration; elsewhere it says what is
+missing, and the tests that need it are skipped and say so. It never fails.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Final
+
+
+INSTALL_S_MAX: Final = 240.0
+
+
+def has(program: str) -> bool:
+    """Whether a program is on the path."""
+    return shutil.which(program) is not None
+
+
+def has_postgres() -> bool:
+    """Whether there is a PostgreSQL server, as Debian or anybody else places it."""
+    return has("postgres") or bool(glob.glob("/usr/lib/postgresql/*/bin/postgres"))
+
+
+WANTED: Final[tuple[tuple[str, Callable[[], bool], str], ...]] = (
+    ("postgresql", has_postgres, "the server's tests on PostgreSQL, with several nodes"),
+    ("prometheus", lambda: has("promtool"), "the alert rules are judged by promtool"),
+    ("nodejs", lambda: has("node"), "the reference hand, in plain JavaScript"),
+)
+"""Debian package, whether what it brings is there, and what needs it."""
+
+
+def main() -> int:
+    """Install what is missing, or say what that costs."""
+    missing = [name for name, is_there, _ in WANTED if not is_there()]
+    if missing and os.geteuid() == 0 and has("apt-get"):
+        say(f"installing {', '.join(missing)}")
+        install(missing)
+    for name, is_there, needs in WANTED:
+        say(f"{name}: {'there' if is_there() else f'missing; left out: {needs}'}")
+    return 0
+
+
+def install(packages: list[str]) -> None:
+    """Install Debian packages; what goes wrong is told, and no more."""
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for words in (["update", "-q"], ["install", "-qy", "--no-install-recommends", *packages]):
+        try:
+            subprocess.run(
+                ["apt-get", *words], env=env, timeout=INSTALL_S_MAX, check=True,
+                stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError) as exc:
+            say(f"apt-get {words[0]} failed: {exc}")
+            return
+
+
+def say(text: str) -> None:
+    """Write a line now."""
+    print(f"tools: {text}", flush=True)  # noqa: T201 -- its whole job
+
+
+if __name__ == "__main__":
+    sys.exit(main())
