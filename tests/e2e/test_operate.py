@@ -291,13 +291,13 @@ def test_a_key_does_what_its_role_may_until_it_is_revoked(desk):
     desk.does("freeze", HITLESS_KEY=operator)
     desk.does("thaw", HITLESS_KEY=None, HITLESS_OPERATOR_KEY=operator)
     said = desk.refuses(2, "providers", "delete", "any", HITLESS_KEY=operator)
-    assert "operator key; an owner's key is needed: set HITLESS_KEY" in said
+    assert "its role is operator; an owner's key is needed: set HITLESS_KEY" in said
     said = desk.refuses(2, "settings", "--share", "1", HITLESS_KEY=operator)
     assert "an owner's key is needed" in said
 
     desk.does("providers", **kept)
     said = desk.refuses(2, "freeze", **kept)
-    assert "viewer key; an operator's key is needed" in said
+    assert "its role is viewer; an operator's key is needed" in said
     assert not desk.reads("settings")["is_frozen"]
 
     (listed,) = [one for one in desk.reads("keys") if one["id"] == key_id]

@@ -30,7 +30,7 @@ def lab(ctx: click.Context, invocation: Invocation, once: bool, source: str) -> 
     """
     Run providers, a publisher and a viewer here, and break them.
 
-    Three stand-in providers, a backend, a publisher and a viewer are started, each a process of
+    Three stand-in providers, the server, a publisher and a viewer are started, each a process of
     its own. The stream goes on air, the provider that carries it is killed, the stream goes on
     with the next; then it is moved on purpose, without a lost frame. The lab stays up until
     Ctrl-C, to be broken by hand from another terminal.

@@ -221,6 +221,10 @@ def read(key: Key, name: str, given: Given) -> Any:
             check(name, value, limits)
         except ConfigError as exc:
             raise ConfigError(f"{given.origin}: {exc}") from None
+        except OverflowError:  # a whole number of 400 digits
+            raise ConfigError(
+                f"{given.origin}: {name} = {_shown(value)} is not possible: give {key.possible}"
+            ) from None
     return float(value) if key.type is float else value  # type: ignore[arg-type]  # is_number
 
 

@@ -23,39 +23,27 @@ from typing import Annotated, Any, Final, Literal
 import aiohttp
 import msgspec
 import structlog
-from aiohttp import WSMsgType, web
-from multidict import CIMultiDict, MultiMapping
+from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from ..errors import ConfigError
 from . import wire
+from .tunnel import cut, far_session, passed, tunnel
 
 
 SLOW_S_MAX: Final = 60.0
-MESSAGE_BYTES_MAX: Final = 1 << 20
-"""Longest WebSocket message; more than the server takes, whose limit is its own to enforce."""
 HELD_S_MAX: Final = 300.0
 """How long something waits while the server is silently away [s]; then it is cut."""
 
 _HANG_S_MAX = 120.0
-_CONNECT_S_MAX = 5.0
-_SILENT_S_MAX = 120.0  # how long the server may pause within an answer
 _ANSWER_S_MAX = 3600.0  # endless answers end too
 
-# Fields of one hop (RFC 9110 section 7.6.1); the two ends of a WebSocket negotiate each for
-# itself, and Expect is answered here.
-_ONE_HOP = frozenset(
-    "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer"
-    " transfer-encoding upgrade expect sec-websocket-key sec-websocket-version"
-    " sec-websocket-extensions sec-websocket-protocol sec-websocket-accept".split()
-)
-_CARRIED = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG)
 _PUBLIC = re.compile(r"/streaming/providers(?:/(?P<name>[^/]+)/health)?/?")
 
 log: Final = structlog.get_logger()
 
 Lie = Callable[[dict[str, Any]], dict[str, Any]]
-Side = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 
 class Broken(StrEnum):
@@ -124,7 +112,7 @@ class LabFront:
         return app
 
     async def _connected(self, app: web.Application) -> AsyncIterator[None]:
-        async with _session() as self._session:
+        async with far_session() as self._session:
             yield
 
     # --- Being told ---
@@ -156,7 +144,7 @@ class LabFront:
         if request.path == "/control" or request.path.startswith("/control/"):
             raise web.HTTPNotFound(text="the front has GET and PATCH of /control")
         if self.trouble.away is True or request.transport is None:
-            return _cut(request)
+            return cut(request)
         self._near.add(request.transport)
         try:
             await self._pass()
@@ -164,7 +152,7 @@ class LabFront:
             await self._pass()
             return answer
         except TimeoutError:
-            return _cut(request)
+            return cut(request)
 
     async def _pass(self) -> None:
         """
@@ -183,7 +171,7 @@ class LabFront:
             await asyncio.sleep(self.trouble.slow_s)
         if public is None:
             if web.WebSocketResponse().can_prepare(request):
-                return await self._tunnel(request)
+                return await self._tunnelled(request)
             return await self._forward(request, None)
         match self.trouble.broken:
             case Broken.SERVER_ERROR:
@@ -223,7 +211,7 @@ class LabFront:
                 if lie and far.status == 200:
                     return _spoilt(far, await far.read(), lie)
                 near.set_status(far.status, far.reason)
-                near.headers.extend(_passed(far.headers))
+                near.headers.extend(passed(far.headers))
                 await near.prepare(request)
                 async for part in far.content.iter_any():
                     await self._pass()
@@ -231,111 +219,23 @@ class LabFront:
                 await near.write_eof()
                 return near
         except (aiohttp.ClientError, OSError) as exc:  # TimeoutError is an OSError
-            return _cut(request) if near.prepared else _unanswered(exc)
+            return cut(request) if near.prepared else _unanswered(exc)
 
     def _sent(self, request: web.Request) -> CIMultiDict[str]:
-        headers = _passed(request.headers)
+        headers = passed(request.headers)
         if self._network:
             headers["X-Forwarded-For"] = self._network
         return headers
 
-    # --- WebSockets ---
-
-    async def _tunnel(self, request: web.Request) -> web.StreamResponse:
-        """Connect both ends and carry messages until one of them ends."""
-        offered = request.headers.get("Sec-WebSocket-Protocol", "").replace(" ", "")
-        # A session of its own: closing it cuts the connection without a close frame.
-        async with _session() as session:
-            try:
-                far = await session.ws_connect(
-                    URL(self._upstream + request.rel_url.raw_path_qs, encoded=True),
-                    headers=self._sent(request),
-                    protocols=offered.split(",") if offered else [],
-                    max_msg_size=MESSAGE_BYTES_MAX,
-                    autoping=False,
-                    autoclose=False,
-                )
-            except aiohttp.WSServerHandshakeError as exc:  # its body is lost: aiohttp drops it
-                headers = _passed(exc.headers or CIMultiDict(), "content-length")
-                return web.Response(status=exc.status, headers=headers)
-            except (aiohttp.ClientError, OSError) as exc:
-                return _unanswered(exc)
-            near = web.WebSocketResponse(
-                protocols=[far.protocol] if far.protocol else [],
-                max_msg_size=MESSAGE_BYTES_MAX,
-                autoping=False,
-                autoclose=False,
-            )
-            try:
-                await self._pass()
-                await near.prepare(request)
-                await self._carry(near, far)
-            except (aiohttp.ClientError, OSError):
-                _cut(request)
-            return near
-
-    async def _carry(self, near: Side, far: Side) -> None:
-        """
-        Carry messages both ways until one end closes, and tell the other one.
-
-        Raises:
-            ClientError, OSError: One end is gone without a word, or silent for too long.
-        """
-        up = asyncio.create_task(self._pump(near, far), name="front.up")
-        down = asyncio.create_task(self._pump(far, near), name="front.down")
+    async def _tunnelled(self, request: web.Request) -> web.StreamResponse:
+        url = URL(self._upstream + request.rel_url.raw_path_qs, encoded=True)
         try:
-            await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
-            ended, other, way = (near, far, up) if up.done() else (far, near, down)
-            close = way.result()
-            # aiohttp cannot send a close frame that has no code: 1000 says the same.
-            code = close.data or aiohttp.WSCloseCode.OK
-            await other.close(code=code, message=(close.extra or "").encode())
-            await ended.close(code=code)
-        finally:
-            up.cancel()
-            down.cancel()
-            await asyncio.gather(up, down, return_exceptions=True)
-
-    async def _pump(self, source: Side, target: Side) -> aiohttp.WSMessage:
-        """Carry messages one way; return the close frame at their end."""
-        while True:
-            message = await source.receive()
-            await self._pass()
-            if message.type is WSMsgType.CLOSE:
-                return message
-            if message.type not in _CARRIED:
-                raise ConnectionResetError("gone without a close frame")
-            data = message.data.encode() if isinstance(message.data, str) else message.data
-            await target.send_frame(data, message.type)
+            return await tunnel(request, url, self._sent(request), self._pass)
+        except (aiohttp.ClientError, OSError) as exc:
+            return _unanswered(exc)
 
 
 # --- Requests and answers ---
-
-
-def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        auto_decompress=False,
-        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        # A new connection each time: an old one to a killed server would be found broken only
-        # by using it.
-        connector=aiohttp.TCPConnector(limit=0, force_close=True),
-        timeout=aiohttp.ClientTimeout(sock_connect=_CONNECT_S_MAX, sock_read=_SILENT_S_MAX),
-    )
-
-
-def _passed(headers: MultiMapping[str], *without: str) -> CIMultiDict[str]:
-    """Return the fields that go on, repeated ones too: not those of one hop."""
-    named = ",".join(headers.getall("Connection", ())).lower().split(",")
-    stay = _ONE_HOP.union(without, (word.strip() for word in named))
-    return CIMultiDict((k, v) for k, v in headers.items() if k.lower() not in stay)
-
-
-def _cut(request: web.Request) -> web.Response:
-    """Cut the connection: an answer would come from somebody who is there."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=502)  # goes nowhere; aiohttp wants something to send
 
 
 def _unanswered(exc: Exception) -> web.Response:
@@ -355,7 +255,7 @@ def _spoilt(far: aiohttp.ClientResponse, body: bytes, lie: Lie) -> web.Response:
         told = {}
     if isinstance(told.get("data"), dict):
         body = msgspec.json.encode({**told, "data": lie(told["data"])})
-    return web.Response(body=body, headers=_passed(far.headers, "content-length", "etag"))
+    return web.Response(body=body, headers=passed(far.headers, "content-length", "etag"))
 
 
 def _judged(data: dict[str, Any], healthy: bool) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from yarl import URL
 from ..errors import ConfigError
 from . import wire
 from .path import Address, Path, Port, candidates, with_candidate
+from .tunnel import passed, tunnel
 
 
 DELAY_S_MAX: Final = 10.0
@@ -143,6 +144,10 @@ class Line:
         self._requests += 1
         path: Path | None = None
         try:
+            if web.WebSocketResponse().can_prepare(request):
+                await self._pass()
+                url = URL(str(self.upstream).rstrip("/") + request.raw_path, encoded=True)
+                return await tunnel(request, url, passed(request.headers), self._pass)
             async with asyncio.timeout(HELD_S_MAX):
                 await self._pass()
                 path, body = self._arranged(request, await request.read())

@@ -78,7 +78,7 @@ class Story:
         await asyncio.sleep(1.0)
         here = where(self.viewer)
         target = next(n for n in reversed(self.stage.names) if n not in (here, victim))
-        self._say(f"the backend makes {target} the default: a planned migration")
+        self._say(f"the server makes {target} the default: a planned migration")
         event_s = self._loop.time()
         await self.stage.list_as(target, is_default=True)
         await self._moved_from(here)

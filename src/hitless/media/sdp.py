@@ -17,6 +17,9 @@ from .frame import Kind
 _COPIED: Final = ("ice-ufrag", "ice-pwd", "fingerprint", "setup", "candidate", "end-of-candidates")
 """What a bundled section shares with the first one, in the order in which it is copied."""
 
+_SECTIONS_MAX: Final = 32
+"""Sections that are read; each is given all candidates of the first, and others are left out."""
+
 
 def with_mux_only(sdp: str) -> str:
     """Add `a=rtcp-mux-only` to an offer, which RFC 9725 section 4.4 asks for."""
@@ -41,7 +44,7 @@ def levelled(sdp: str, offer: str | None = None) -> str:
         sdp: What the server sent.
         offer: What it answers; gives the `mid` of sections that have none.
     """
-    session, *sections = _sections(sdp)
+    session, *sections = _sections(sdp)[: 1 + _SECTIONS_MAX]
     mids = re.findall(r"^a=mid:(\S+)", offer or "", flags=re.MULTILINE)
     shared = _shared(session, sections[0] if sections else [])
     for index, section in enumerate(sections):

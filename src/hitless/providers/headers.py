@@ -17,7 +17,8 @@ RETRY_AFTER_S_MAX: Final = 300.0
 """Longest Retry-After that is obeyed [s] (DESIGN 4.1)."""
 
 _ICE_SERVERS_MAX: Final = 8
-_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]+))*)')
+# No `<` inside: else each of a thousand would look through all that follows it.
+_LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]+))*)')
 _PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]+))')
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -15,13 +16,13 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from ..errors import ConfigError
-from . import api_admin, api_clients
+from . import api_admin, api_clients, api_history, api_providers
 from .access import TooOften
 from .coordinator import Rejected
 from .database import StoreUnavailable
 from .node import Node
 from .plans import MintRefused
-from .providers import Conflict
+from .providers import Conflict, Unknown
 from .wire import Error, Failure
 
 
@@ -30,11 +31,19 @@ log: Final = structlog.get_logger("hitless.server")
 BODY_BYTES_MAX: Final = 1 << 20
 STORE_RETRY_S: Final = 1
 
+_CODES: Final = {400: "bad-request", 413: "too-long"}
+"""Of the framework's own errors; others are called as HTTP calls them."""
+
 
 def make_app(node: Node) -> Litestar:
     """Return the application of a node that is open. Any ASGI server can serve it."""
     return Litestar(
-        route_handlers=[*api_clients.ROUTES, *api_admin.ROUTES],
+        route_handlers=[
+            *api_clients.ROUTES,
+            *api_providers.ROUTES,
+            *api_admin.ROUTES,
+            *api_history.ROUTES,
+        ],
         dependencies={"node": Provide(_node, sync_to_thread=False)},
         exception_handlers={Exception: answer_error},
         state=State({"node": node}),
@@ -83,8 +92,8 @@ def answer_error(  # noqa: C901 -- a flat dispatch, one case an error
                 headers["WWW-Authenticate"] = "Bearer"
         case ConfigError():
             status, code, because = 400, "impossible", str(exc)
-        case KeyError():
-            status, code, because = 404, "unknown-provider", "there is no provider of this name"
+        case Unknown():
+            status, code, because = 404, "unknown-provider", str(exc)
         case Conflict():
             status, code, because = 409, "conflict", str(exc)
         case MintRefused():
@@ -94,9 +103,12 @@ def answer_error(  # noqa: C901 -- a flat dispatch, one case an error
             headers["Retry-After"] = str(STORE_RETRY_S)
         case ValidationException():
             status, code, because = 400, "bad-request", _faults(exc)
+        case RecursionError():
+            status, code, because = 400, "bad-request", "the body is nested too deeply"
         case HTTPException():
             status, because = exc.status_code, exc.detail
-            code = because.lower().replace(" ", "-")[:40]
+            phrase = HTTPStatus(status).phrase.lower().replace(" ", "-")
+            code = _CODES.get(status, phrase)
             headers |= exc.headers or {}
         case _:
             log.error("a request failed: a defect", path=request.url.path, exc_info=exc)
@@ -109,4 +121,6 @@ def _faults(exc: ValidationException) -> str:
     """Say which fields are wrong and how."""
     extra = exc.extra if isinstance(exc.extra, list) else []
     said = [f"{one.get('key', 'body')}: {one.get('message', '')}" for one in extra[:5]]
+    if said == ["data: 'data'"]:  # as the framework says that there is none
+        return "body: send a JSON object"
     return "; ".join(said) or exc.detail

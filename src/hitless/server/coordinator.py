@@ -468,7 +468,7 @@ def placement(row: StreamRow, *, is_own: bool = False, delay_s: float = 0.0) -> 
 def _check(who: Identity, permission: Permission, request: PlanRequest) -> None:
     check_names(request.stream, request.client)
     if not who.may(permission, request.stream):
-        raise Rejected(403, "forbidden", f"this key may not do that: it is a {who.role} key")
+        raise Rejected(403, "forbidden", f"this key may not do that: its role is {who.role}")
 
 
 def _fenced(row: StreamRow) -> protocol.Over:

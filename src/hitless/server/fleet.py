@@ -308,6 +308,7 @@ class Fleet:
 
     async def _deal(self, row: FleetMove, now_s: float, *, is_leader: bool) -> None:
         is_ours = row.by == By.SERVER
+        is_begun = row.id in self._dealt_until_s
         until_s = self._dealt_until_s.get(row.id, 0.0)
         if now_s + HORIZON_S <= until_s or (is_ours and self._settings().mode == "observe"):
             return
@@ -316,9 +317,11 @@ class Fleet:
             plan = replace(plan, shares={**plan.shares, self._node: fleet.NodeShare()})
         streams = await self._own(row, plan, is_leader=is_leader)
         is_frozen = is_ours and self._settings().is_frozen
+        # Who hears of it at once deals from its very beginning, the first slot included.
+        from_s = row.begun_s if not is_begun and now_s - row.begun_s < 1.0 else now_s
         deal = await asyncio.to_thread(
             fleet.due, plan, streams,
-            node=self._node, now_s=max(now_s, until_s), is_frozen=is_frozen,
+            node=self._node, now_s=max(from_s, until_s), is_frozen=is_frozen,
         )  # fmt: skip
         until_s = self._dealt_until_s[row.id] = now_s + HORIZON_S
         self._tell_held(row, deal.held)

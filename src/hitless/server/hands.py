@@ -223,7 +223,7 @@ class Hand(Connection):
             self._refuse(rejected.code, rejected.because, seen.stream)
             return
         if not self.identity.may(needed, seen.stream):
-            said = f"this key may not do that: it is a {self.identity.role} key"
+            said = f"this key may not do that: its role is {self.identity.role}"
             self._refuse("forbidden", said, seen.stream)
             return
         if not self._hub.attach(self, seen.stream, seen.role):

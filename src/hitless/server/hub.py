@@ -11,10 +11,13 @@ can neither cut it nor take its place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from ..client.protocol import Down, Problem, Role
+from .direct import Departures, Direct
 from .keys import Identity
 
 
@@ -25,6 +28,24 @@ STREAMS_MAX: Final = 64
 
 Whose = tuple[str, str]
 """The id of a key, and the name of a client that showed it."""
+
+
+class Cut(asyncio.Event):
+    """
+    Set when a connection is to be closed.
+
+    Attributes:
+        then: Called when it is, besides those who wait.
+    """
+
+    then: Callable[[], None] | None = None
+
+    def set(self) -> None:
+        """Say so. Idempotent."""
+        if not self.is_set():
+            super().set()
+            if self.then is not None:
+                self.then()
 
 
 class Connection:
@@ -45,9 +66,12 @@ class Connection:
     def __init__(self, client: str, identity: Identity, *, is_hand: bool = False) -> None:
         self.client, self.identity, self.is_hand = client, identity, is_hand
         self.roles: dict[str, Role] = {}
-        self.cut = asyncio.Event()
+        self.cut = Cut()
         self.last_word: Problem | None = None
-        self._outbox: asyncio.Queue[Down] = asyncio.Queue(OUTBOX_MAX)
+        self._outbox: deque[Down] = deque()
+        self._some: asyncio.Event | None = None
+        self._leave: Callable[[], None] | None = None
+        self._drain: Callable[[], None] | None = None
 
     @property
     def whose(self) -> Whose:
@@ -56,10 +80,16 @@ class Connection:
 
     def send(self, message: Down) -> None:
         """Put a message on its way; a client that is too far behind is cut instead."""
-        try:
-            self._outbox.put_nowait(message)
-        except asyncio.QueueFull:
+        if len(self._outbox) >= OUTBOX_MAX and self._drain is not None:
+            self._drain()  # it may be our own loop that had no time
+        if len(self._outbox) >= OUTBOX_MAX:
             self.end("too-slow", f"{OUTBOX_MAX} messages waited for it: read faster")
+            return
+        self._outbox.append(message)
+        if self._leave is not None:
+            self._leave()
+        elif self._some is not None:
+            self._some.set()
 
     def end(self, code: str, message: str) -> None:
         """Close it, with a last word. Idempotent: the first one counts."""
@@ -69,20 +99,53 @@ class Connection:
 
     async def next(self) -> Down:
         """Return the next message to deliver. Cancelling loses none."""
-        return await self._outbox.get()
+        if self._some is None:
+            self._some = asyncio.Event()
+        while not self._outbox:
+            self._some.clear()
+            await self._some.wait()
+        return self._outbox.popleft()
 
     def waiting(self) -> list[Down]:
         """Take all that waits, at once."""
-        messages = []
-        while not self._outbox.empty():
-            messages.append(self._outbox.get_nowait())
+        messages = list(self._outbox)
+        self._outbox.clear()
         return messages
+
+    def leave_by(self, way: Direct, departures: Departures) -> None:
+        """Deliver by this way from now on; nobody asks for the `next` then."""
+        is_leaving = False
+
+        def pop() -> tuple[Down, Direct] | None:
+            nonlocal is_leaving
+            if self._outbox and way.has_room and not self.cut.is_set():
+                return self._outbox.popleft(), way
+            is_leaving = False
+            return None
+
+        def leave() -> None:
+            nonlocal is_leaving
+            if not is_leaving:
+                is_leaving = True
+                departures.add(pop)
+
+        self._leave = way.flow = leave
+        self._drain = partial(departures.drain, pop)
+        leave()
 
 
 class Hub:
-    """All connections of this node, by client and by stream."""
+    """
+    All connections of this node, by client and by stream.
+
+    Attributes:
+        departures: Sends what waits for those that have a short way out.
+        admitted: How many connections there ever were.
+    """
 
     def __init__(self) -> None:
+        self.departures = Departures()
+        self.admitted = 0
         self._by_client: dict[Whose, Connection] = {}
         self._by_stream: dict[str, dict[Whose, Connection]] = {}
 
@@ -98,6 +161,7 @@ class Hub:
         if older is not None:
             self.remove(older)
             older.end("replaced", "this client connected anew, or two clients have one name")
+        self.admitted += 1
         self._by_client[connection.whose] = connection
 
     def remove(self, connection: Connection) -> None:

@@ -7,6 +7,7 @@ canaries cost something, so only the node that leads runs them.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import random
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from ..core.evidence import Rules
 from ..core.observation import Level, ProbeEnded
-from ..errors import HitlessError
+from ..errors import ConfigError, HitlessError
 from ..providers import load
 from ..providers.base import Provider
 from ..providers.credential import Access, Credentials
@@ -23,7 +24,7 @@ from .clock import wall_s
 from .judging import Judge
 from .plans import Asker, Mint
 from .prober import Prober, Target
-from .providers import Providers, adapter_options
+from .providers import Providers, make_adapter
 from .store_operators import ProviderRow
 
 
@@ -62,7 +63,8 @@ class Probing:
     ) -> None:
         self._providers, self._mint, self._tell = providers, mint, tell
         self._made: dict[str, tuple[ProviderRow, bool, Target]] = {}
-        self._faulty: dict[str, ProviderRow] = {}
+        self._faulty: dict[str, tuple[ProviderRow, bool]] = {}
+        self._following = asyncio.Lock()
         self._prober = Prober(
             rules,
             lambda: judge.standing,
@@ -73,11 +75,16 @@ class Probing:
 
     async def follow(self, *, is_leader: bool) -> None:
         """Probe what the rows say now; canaries only where `is_leader`."""
+        async with self._following:  # asked by the node's own round, and by operators
+            await self._follow(is_leader)
+
+    async def _follow(self, is_leader: bool) -> None:
         rows = {
             name: row
             for name, row in self._providers.rows.items()
             if row.is_active and row.config.get(PROBED) != "none"
         }
+        self._faulty = {name: one for name, one in self._faulty.items() if name in rows}
         gone = []
         for name, (row, led, target) in tuple(self._made.items()):
             if rows.get(name) != row or led != is_leader:
@@ -85,19 +92,21 @@ class Probing:
                 gone.append(target)
         new = [row for name, row in rows.items() if name not in self._made]
         for row in new:
-            if self._faulty.get(row.name) == row:
+            if self._faulty.get(row.name) == (row, is_leader):
                 continue
             self._faulty.pop(row.name, None)
             try:
                 self._made[row.name] = (row, is_leader, self._target(row, is_leader=is_leader))
-            except (HitlessError, TypeError) as exc:
-                self._faulty[row.name] = row
+            except HitlessError as exc:
+                self._faulty[row.name] = (row, is_leader)
                 self._tell("probe.impossible", provider=row.name, because=str(exc))
-        if gone or new:
-            await self._prober.watch(target for _, _, target in self._made.values())
-        for target in gone:
-            if target.adapter is not None:
-                await target.adapter.aclose()
+        try:
+            if gone or new:
+                await self._prober.watch(target for _, _, target in self._made.values())
+        finally:
+            for target in gone:
+                if target.adapter is not None:
+                    await target.adapter.aclose()
 
     async def check_now(self, name: str | None) -> list[ProbeEnded]:
         """
@@ -121,6 +130,8 @@ class Probing:
         deepest = wanted if is_leader else Level.CONTROL
         url = row.config.get("url")
         control_url = row.config.get(CONTROL_URL)
+        if url is None and control_url is None:  # one that cannot be probed must not stop others
+            raise ConfigError(f"{row.name}: give url or {CONTROL_URL} to probe it")
         return Target(
             name=row.name,
             adapter=self._adapter(row) if deepest is not Level.CONTROL else None,
@@ -130,11 +141,10 @@ class Probing:
         )
 
     def _adapter(self, row: ProviderRow) -> Provider:
-        factory = load(row.adapter)
-        options: dict[str, Any] = adapter_options(row)
-        if "credentials" in inspect.signature(factory).parameters:
-            options["credentials"] = self._credentials()
-        return factory(row.name, **options)
+        more: dict[str, object] = {}
+        if "credentials" in inspect.signature(load(row.adapter)).parameters:
+            more["credentials"] = self._credentials()
+        return make_adapter(row, **more)
 
     def _credentials(self) -> Credentials:
         async def minted(access: Access) -> Mapping[str, Any]:

@@ -16,17 +16,21 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from ..client.assembly import make_provider
+from ..client.config import Config, ProviderTable, ServerTable
+from ..client.keys import SERVER_KEYS, Given, read_option
+from ..client.secret import secret_inside
 from ..core.observation import Level
 from ..core.rendezvous import draw, key, share_of
 from ..errors import ConfigError, HitlessError
-from ..providers import load
+from ..providers.base import Provider
 from .judging import Judge
 from .plans import MINTING_OPTIONS, Mint, ProviderSecrets
 from .store import Store
 from .store_operators import ProviderRow
 from .store_rows import Audit, Json
 from .vault import SecretUnreadable, Vault
-from .wire import Json as Config
+from .wire import Json as Options
 from .wire import ProviderChange, ProviderList, ProviderShown
 
 
@@ -40,12 +44,26 @@ SERVER_OPTIONS: Final = MINTING_OPTIONS | {
     "control_url", "probe", "region", "fault_domain", "max_streams"
 }  # fmt: skip
 """Options of a provider that only the server reads: neither public nor an adapter's."""
+
+_SERVER: Final[dict[str, Any]] = {
+    key.name.removeprefix("server."): key.default for key in SERVER_KEYS
+}
+_PLAIN: Final = Config(server=ServerTable(**_SERVER))
+"""Nobody configured anything besides the provider itself."""
+
 _DEFAULT: Final = "default_provider"
 _SEALED: Final = "secrets"
 
 
 class Conflict(HitlessError):
     """Somebody else changed it at the same moment: look again, then say it again."""
+
+
+class Unknown(HitlessError):
+    """There is no provider of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no provider {name[:80]!r}")
 
 
 class Providers:
@@ -164,12 +182,12 @@ class Providers:
 
         Raises:
             ConfigError: A name, adapter, option, number or secret is impossible; names which.
-            KeyError: There is none of that name.
+            Unknown: There is none of that name.
             Conflict: Somebody else changed it at the same moment.
         """
         before = await self._store.providers.one(name)
         if before is None and not may_add:
-            raise KeyError(name)
+            raise Unknown(name)
         if before is None and len(self.rows) >= PROVIDERS_MAX:
             raise ConfigError(f"there are {PROVIDERS_MAX} providers already")
         row = self._changed(name, before, change)
@@ -195,12 +213,12 @@ class Providers:
         Delete a provider.
 
         Raises:
-            KeyError: There is none of that name.
+            Unknown: There is none of that name.
             Conflict: Somebody else changed it at the same moment.
         """
         before = await self._store.providers.one(name)
         if before is None:
-            raise KeyError(name)
+            raise Unknown(name)
         audit = Audit(
             who=who, what="provider.deleted", target=name, because=because, before=_shown(before)
         )
@@ -256,11 +274,10 @@ class Providers:
             )
         if abs(row.priority) > 10**6:
             raise ConfigError("priority: give a whole number from -1000000 to 1000000")
+        if inside := secret_inside(row.config):  # it would be public
+            raise ConfigError(f"config: {inside} is a secret: give it under secrets, to be sealed")
         _check_server_options(row.config)
-        try:
-            load(row.adapter)(row.name, **adapter_options(row))
-        except TypeError as exc:
-            raise ConfigError(f"config: {exc}") from None
+        make_adapter(row)
         self._mint.make(self._as_secrets(row))
 
     async def _set_default(self, name: str, is_default: bool, who: str, because: str) -> None:
@@ -306,9 +323,37 @@ def _turn(row: ProviderRow, stream: str) -> float:
     return cost / row.weight if row.weight > 0.0 else math.inf
 
 
-def adapter_options(row: ProviderRow) -> Config:
+def adapter_options(row: ProviderRow) -> Options:
     """Return what of a provider's configuration its adapter takes."""
     return {k: v for k, v in row.config.items() if k not in SERVER_OPTIONS}
+
+
+def make_adapter(row: ProviderRow, **more: object) -> Provider:
+    """
+    Return a provider's adapter. Nothing is opened; whoever asked closes it.
+
+    Args:
+        row: Which provider.
+        more: Options that are not in its configuration.
+
+    Raises:
+        ConfigError: The adapter is not installed, or an option is unknown, missing or not
+            possible; names it.
+    """
+    options = adapter_options(row)
+    for name, value in options.items():
+        if name.endswith("url"):
+            if not isinstance(value, str):
+                raise ConfigError(f"provider {row.name}: {name} must be a text")
+        else:
+            read_option(name, Given(value=value, origin=f"provider {row.name}"))
+    table = ProviderTable(
+        name=row.name, adapter=row.adapter, priority=row.priority, options={**options, **more}
+    )
+    try:
+        return make_provider(table, _PLAIN, {})
+    except (AttributeError, TypeError, ValueError) as exc:  # an outsider's adapter
+        raise ConfigError(f"provider {row.name}: {type(exc).__name__} in its adapter") from exc
 
 
 def _check_server_options(config: Mapping[str, Any]) -> None:
@@ -329,7 +374,7 @@ def _check_server_options(config: Mapping[str, Any]) -> None:
         raise ConfigError("max_streams: give a whole number above 0")
 
 
-def public_config(row: ProviderRow) -> Config:
+def public_config(row: ProviderRow) -> Options:
     """Return what everybody may know of a provider's configuration."""
     config = adapter_options(row)
     if row.adapter != row.name:

@@ -21,6 +21,8 @@ import uvicorn
 
 from ..errors import ConfigError, LocalFault
 from .app import make_app
+from .direct import Direct
+from .garbage import keep_short
 from .keys import BOOTSTRAP_VARIABLES, KeyRole, make_key
 from .node import Node, NodeConfig, opened
 from .plans import PLAN_VARIABLE
@@ -171,7 +173,8 @@ async def serve(
                 ssl_certfile=address.certificate,
                 ssl_keyfile=address.private_key,
                 ssl_version=ssl.PROTOCOL_TLS_SERVER,
-                ws="websockets-sansio",
+                http="h11",  # whatever else is installed: the limit below is of this one
+                ws=Direct,
                 ws_max_size=1 << 17,
                 ws_ping_interval=20.0,
                 ws_ping_timeout=20.0,
@@ -186,6 +189,7 @@ async def serve(
             )
         )
         serving = asyncio.create_task(server.serve(), name="hitless: http")
+        collecting = asyncio.create_task(keep_short(node.hub), name="hitless: garbage")
         try:
             await _listening(server, serving, address)
             ready(_url(server, address), node)
@@ -194,11 +198,12 @@ async def serve(
             for connection in node.hub:
                 connection.cut.set()
             server.should_exit = True
+            collecting.cancel()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_S_MAX):
                     await asyncio.shield(serving)
             serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
+            await asyncio.gather(serving, collecting, return_exceptions=True)
 
 
 class _Quiet(uvicorn.Server):

@@ -20,6 +20,7 @@ from ..core.observation import JoinEnded, MediaFresh, MediaLost, StartEnded
 from ..core.policy import Policy
 from .coordinator import Rejected, check_names
 from .database import StoreUnavailable
+from .direct import Departures, Direct, way_of
 from .hand_legs import cut
 from .hands import Hand, Openable
 from .hub import Connection
@@ -67,7 +68,7 @@ async def serve(socket: WebSocket[Any, Any, Any], node: Node, who: Identity) -> 
     await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     client = Client(node, who, client_of(socket.client.host) if socket.client else "")
     try:
-        await _converse(socket, client)
+        await _converse(socket, node, client)
     except WebSocketDisconnect:
         pass
     except Rejected as rejected:
@@ -98,6 +99,7 @@ class Client:
         self._node, self._who, self._network = node, who, network
         self._rate = RateLimit(rate_per_s=MESSAGES_PER_S, burst=BURST, buckets_max=1)
         self._connection: Connection | None = None
+        self._is_hearing = False
 
     async def begin(self, data: bytes) -> Connection:
         """
@@ -131,6 +133,35 @@ class Client:
         Raises:
             Rejected: The conversation is over: too fast, too long, or nothing can be looked up.
         """
+        self._is_hearing = True
+        try:
+            await self._hear(data)
+        finally:
+            self._is_hearing = False
+
+    def hear_now(self, data: bytes) -> bool:
+        """
+        Hear one more message now, if it is a report and nothing is being heard.
+
+        Returns:
+            Whether it was heard; if not, nothing was done, and `hear` must be given it.
+        """
+        connection = self._connection
+        if self._is_hearing or connection is None or len(data) > protocol.MESSAGE_BYTES_MAX:
+            return False
+        if isinstance(connection, Hand) or connection.cut.is_set():
+            return False
+        try:
+            message = protocol.decode_up(data)
+            if not isinstance(message, protocol.Report) or message.stream not in connection.roles:
+                return False
+            self._pay(1)
+        except (*_UNREADABLE, Rejected):
+            return False
+        self._report(connection, message)
+        return True
+
+    async def _hear(self, data: bytes) -> None:
         connection = self._connection
         assert connection is not None  # `begin` came first
         self._pay(1)
@@ -198,7 +229,7 @@ class Client:
         check_names(seen.stream, connection.client)
         needed = Permission.PUBLISH if seen.role == "publisher" else Permission.VIEW
         if not self._who.may(needed, seen.stream):
-            because = f"this key may not do that: it is a {self._who.role} key"
+            because = f"this key may not do that: its role is {self._who.role}"
             raise Rejected(403, "forbidden", because)
         if not self._node.hub.attach(connection, seen.stream, seen.role):
             raise Rejected(429, "too-many", "this connection has too many streams")
@@ -283,13 +314,49 @@ class Client:
                 pass
 
 
-async def _converse(socket: WebSocket[Any, Any, Any], client: Client) -> None:
+async def _converse(socket: WebSocket[Any, Any, Any], node: Node, client: Client) -> None:
     try:
         async with asyncio.timeout(HELLO_S_MAX):
             hello = await _received(socket)
     except TimeoutError:
         raise Rejected(408, "no-hello", f"no hello within {HELLO_S_MAX:g} s") from None
-    connection = await client.begin(hello)
+    connection = await client.begin(hello or b"")
+    way = way_of(socket.scope)
+    if way is None:
+        await _by_tasks(socket, client, connection)
+    else:
+        await _directly(socket, client, connection, way, node.hub.departures)
+    if connection.last_word is not None:
+        raise Rejected(409, connection.last_word.code, connection.last_word.message)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORD_S_MAX):
+            await socket.close(code=1000)
+
+
+async def _directly(
+    socket: WebSocket[Any, Any, Any],
+    client: Client,
+    connection: Connection,
+    way: Direct,
+    departures: Departures,
+) -> None:
+    """Converse until the connection is cut; what needs no waiting needs no task either."""
+    connection.cut.then = way.wake
+    connection.leave_by(way, departures)
+    way.hear = client.hear_now
+    try:
+        while not connection.cut.is_set():
+            if (data := await _received(socket)) is not None:
+                await client.hear(data)
+    finally:
+        way.hear = way.flow = connection.cut.then = None
+        connection.cut.set()  # nothing follows the last word
+
+
+async def _by_tasks(
+    socket: WebSocket[Any, Any, Any], client: Client, connection: Connection
+) -> None:
+    """Do the same over any server."""
 
     async def send() -> None:
         while True:
@@ -297,7 +364,8 @@ async def _converse(socket: WebSocket[Any, Any, Any], client: Client) -> None:
 
     async def listen() -> None:
         while True:
-            await client.hear(await _received(socket))
+            if (data := await _received(socket)) is not None:
+                await client.hear(data)
 
     tasks = [
         asyncio.create_task(send(), name="hitless: to a client"),
@@ -308,11 +376,6 @@ async def _converse(socket: WebSocket[Any, Any, Any], client: Client) -> None:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
-        if connection.last_word is not None:
-            raise Rejected(409, connection.last_word.code, connection.last_word.message)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORD_S_MAX):
-                await socket.close(code=1000)
     finally:
         for task in tasks:
             task.cancel()
@@ -323,13 +386,13 @@ def _answer(connection: Connection, code: str, because: str, stream: str = "") -
     connection.send(protocol.Problem(code=code, message=cut(because), stream=stream))
 
 
-async def _received(socket: WebSocket[Any, Any, Any]) -> bytes:
-    """Return the next message, sent as text or as binary."""
+async def _received(socket: WebSocket[Any, Any, Any]) -> bytes | None:
+    """Return the next message, sent as text or as binary; None: there is none, look around."""
     event = await socket.receive()
     if event["type"] != "websocket.receive":
         raise WebSocketDisconnect(detail="gone")
-    text = event.get("text")
-    return text.encode() if text is not None else bytes(event.get("bytes") or b"")
+    text, data = event.get("text"), event.get("bytes")
+    return text.encode() if text is not None else data
 
 
 async def _say_no(socket: WebSocket[Any, Any, Any], code: str, message: str) -> None:

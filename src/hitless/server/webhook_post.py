@@ -136,10 +136,17 @@ def read_hooks(environ: Mapping[str, str]) -> tuple[tuple[Hook, ...], tuple[Netw
         if found or not isinstance(tables, dict) or len(tables) > HOOKS_MAX:
             raise ConfigError(f"{VARIABLE}: give allow_private and up to {HOOKS_MAX} webhooks")
         hooks = tuple(_hook(name, table) for name, table in tables.items())
-        networks = parse_allowed(msgspec.convert(allowed, list[str]))
+        networks = _networks(msgspec.convert(allowed, list[str]))
     except (tomllib.TOMLDecodeError, msgspec.ValidationError):
         raise ConfigError(f"{VARIABLE}: not TOML as documented") from None  # it holds secrets
     return hooks, networks
+
+
+def _networks(allowed: list[str]) -> tuple[Network, ...]:
+    try:
+        return parse_allowed(allowed)
+    except ConfigError:  # it quotes what is there
+        raise ConfigError(f"{VARIABLE}: allow_private: write networks as 127.0.0.0/8") from None
 
 
 def _hook(name: str, table: object) -> Hook:

@@ -8,12 +8,25 @@ clients rely on (`isActive`); everything else is in the words of the docs.
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 
 T = TypeVar("T")
+
+LINE: Final = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+"""One line of text: nothing that could write elsewhere on a terminal, no NUL (PostgreSQL)."""
+NAME_CHARS_MAX: Final = 200
+WORDS_CHARS_MAX: Final = 300
+OPTIONS_MAX: Final = 64
+"""Most entries of one object that an adapter or a price is described by."""
+
+Name = Annotated[str, Meta(max_length=NAME_CHARS_MAX, pattern=LINE)]
+"""What a stream, a client or a provider is called."""
+Words = Annotated[str, Meta(max_length=WORDS_CHARS_MAX, pattern=LINE)]
+"""Why something is done, for people."""
 
 Json = dict[str, Any]
 """An object whose fields belong to an adapter (Any: of any JSON type)."""
@@ -140,9 +153,9 @@ class StreamList(msgspec.Struct, frozen=True, kw_only=True):
 class StreamNamed(msgspec.Struct, frozen=True, kw_only=True):
     """The body of calls about one stream and one client."""
 
-    stream: str
-    client: str = ""
-    because: str = ""
+    stream: Name
+    client: Name = ""
+    because: Words = ""
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,11 +170,11 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
         because: For the audit log.
     """
 
-    stream: str = ""
-    source: str = ""
-    provider: str = ""
-    share: float = 1.0
-    because: str = ""
+    stream: Name = ""
+    source: Name = ""
+    provider: Name = ""
+    share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    because: Words = ""
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,12 +189,19 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProviderInFull(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider as operators see it; of its secrets only the names."""
+    """
+    A provider as operators see it; of its secrets only the names.
+
+    Attributes:
+        is_default: Whether it is asked first, whatever the priorities say.
+        streams, viewers: What it carries now.
+    """
 
     name: str
     adapter: str
     is_active: bool
     is_drained: bool
+    is_default: bool = False
     priority: int
     config: Json
     secrets: list[str]
@@ -210,22 +230,22 @@ class ProviderChange(msgspec.Struct, frozen=True, kw_only=True):
         price: `per_gb` or `per_minute`, and `currency`.
     """
 
-    adapter: str | None = None
+    adapter: Annotated[str, Meta(max_length=64, pattern=LINE)] | None = None
     is_active: bool | None = None
     is_drained: bool | None = None
-    priority: int | None = None
+    priority: Annotated[int, Meta(ge=-(10**6), le=10**6)] | None = None
     is_default: bool | None = None
-    config: Json | None = None
-    secrets: dict[str, str | None] | None = None
-    weight: float | None = None
-    starts_per_s: float | None = None
-    price: Json | None = None
+    config: Annotated[Json, Meta(max_length=OPTIONS_MAX)] | None = None
+    secrets: Annotated[dict[str, str | None], Meta(max_length=OPTIONS_MAX)] | None = None
+    weight: Annotated[float, Meta(ge=0, le=1e6)] | None = None
+    starts_per_s: Annotated[float, Meta(gt=0, le=1e6)] | None = None
+    price: Annotated[Json, Meta(max_length=OPTIONS_MAX)] | None = None
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """The body of `POST /v1/admin/check`: which provider; empty: all."""
 
-    provider: str = ""
+    provider: Name = ""
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,8 +292,8 @@ class SettingsChange(msgspec.Struct, frozen=True, kw_only=True):
 
     is_frozen: bool | None = None
     mode: Literal["act", "observe"] | None = None
-    share: int | None = None
-    because: str = ""
+    share: Annotated[int, Meta(ge=0, le=100)] | None = None
+    because: Words = ""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -292,10 +312,12 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 class KeyRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A key to be made: its role, the one stream it is for, its life [s]; null: for ever."""
 
-    role: str
-    name: str = ""
-    scope: str | None = None
-    life_s: float | None = None
+    role: Name
+    name: Name = ""
+    scope: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX, pattern=LINE)] | None = (
+        None
+    )
+    life_s: Annotated[float, Meta(ge=1, le=1e9)] | None = None
 
 
 class KeyShown(msgspec.Struct, frozen=True, kw_only=True):
@@ -321,8 +343,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         wait_s: How long to wait for a message down [s], at most 25.
     """
 
-    client: str
-    messages: list[Json] = []
+    client: Name
+    messages: Annotated[list[Json], Meta(max_length=500)] = []
     wait_s: float = 0.0
 
 
@@ -330,3 +352,48 @@ class Exchanged(msgspec.Struct, frozen=True, kw_only=True):
     """Messages down, in order."""
 
     messages: list[Json]
+
+
+# --- What was measured ---
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a provider carried in a time, and what that costs.
+
+    Attributes:
+        provider: Its name.
+        publisher_minutes, viewer_minutes: Of streams with media, and of viewers there [min].
+        streams: Streams that were started or came there.
+        cost: In `currency`; null: no price a minute is configured.
+        currency: As configured; empty: none is.
+        because: What the cost rests on, or why there is none.
+    """
+
+    provider: str
+    publisher_minutes: float
+    viewer_minutes: float
+    streams: int
+    cost: float | None
+    currency: str
+    because: str
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How a provider did in one minute or hour.
+
+    Attributes:
+        at_s: When it began [s since 1970].
+        uptime: Share of the known time that it was up [0..1]; null: not known.
+        error_rate: Share of probes, starts and joins that failed [0..1]; null: none.
+        latency_s: Mean of control probes [s]; null: none.
+        streams, viewers: Carried at a time, on average.
+    """
+
+    at_s: float
+    uptime: float | None
+    error_rate: float | None
+    latency_s: float | None
+    streams: float
+    viewers: float

@@ -1,0 +1,155 @@
+"""
+A shorter way between a WebSocket and what is said over it.
+
+uvicorn hands each message over by a queue, a task and a pause of reading, which costs more than
+most messages do, and each connection needs a task more to send. Here a message that needs no
+waiting is heard in the moment in which it comes, and one that ten thousand are sent is made once.
+Everything else goes uvicorn's way, and so does all of it if uvicorn changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from ..client import protocol
+from ..client.protocol import Down
+
+
+EXTENSION: Final = "hitless.direct"
+"""Under this name a scope holds the protocol, where there is one."""
+
+AT_ONCE_S: Final = 0.05
+"""So long is sent before the loop turns [s]: what is told to many goes before what they answer."""
+
+_LOOK_EACH: Final = 32
+
+
+class Direct(WebSocketsSansIOProtocol):
+    """
+    uvicorn's WebSocket, with a short way in and out.
+
+    Attributes:
+        hear: Called with each message that comes; False: it goes the long way. None: all do.
+        flow: Called when there is room to send again.
+    """
+
+    hear: Callable[[bytes], bool] | None = None
+    flow: Callable[[], None] | None = None
+
+    def handle_connect(self, event: Any) -> None:  # Any: uvicorn's own request
+        """Tell the application of the short way."""
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            extensions: dict[str, Any] = self.scope["extensions"]  # Any: by name, as ASGI has it
+            extensions[EXTENSION] = self
+
+    def send_receive_event_to_app(self) -> None:
+        """Hear a message now, if nothing that came before it still waits."""
+        if self.hear is not None and not self.close_sent and self.queue.empty():
+            data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+            if self.hear(data):
+                self.frames = []
+                return
+        super().send_receive_event_to_app()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self.close_sent or self.transport.is_closing()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether what is sent now leaves at once, or nearly so."""
+        return self.writable.is_set()
+
+    def say(self, framed: bytes) -> None:
+        """Send a frame that `frame` made; ignored if it is gone."""
+        if not self.is_gone:
+            self.transport.write(framed)
+
+    def wake(self) -> None:
+        """Let who waits for a message look around: none has come."""
+        event: Any = {"type": "websocket.receive"}  # Any: one with neither text nor bytes
+        self.queue.put_nowait(event)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        if self.flow is not None:
+            self.flow()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything: a circle would wait for the collector, and hold it up."""
+        super().connection_lost(exc)
+        self.hear = self.flow = None
+
+
+def way_of(scope: Mapping[str, Any]) -> Direct | None:
+    """Return the short way of a connection, once; None: its server has none."""
+    found = scope.get("extensions", {}).pop(EXTENSION, None)  # left there it would be a circle
+    return found if isinstance(found, Direct) else None
+
+
+def frame(data: bytes) -> bytes:
+    """Return a message as one binary frame of a server (RFC 6455 section 5.2)."""
+    if len(data) < 126:
+        head = struct.pack("!BB", 0x82, len(data))
+    elif len(data) < 1 << 16:
+        head = struct.pack("!BBH", 0x82, 126, len(data))
+    else:
+        head = struct.pack("!BBQ", 0x82, 127, len(data))
+    return head + data
+
+
+class Departures:
+    """
+    Sends what waits at many connections, some at a time, so that the loop turns between them.
+
+    A connection is anything that has `pop()`: its next message and its way, or None.
+    """
+
+    def __init__(self) -> None:
+        self._ready: deque[Callable[[], tuple[Down, Direct] | None]] = deque()
+        self._is_running = False
+        self._last: tuple[Down, bytes] | None = None
+
+    def add(self, pop: Callable[[], tuple[Down, Direct] | None]) -> None:
+        """Send soon what `pop` returns, until it returns None."""
+        self._ready.append(pop)
+        if not self._is_running:
+            self._is_running = True
+            asyncio.get_running_loop().call_soon(self._some)
+
+    def drain(self, pop: Callable[[], tuple[Down, Direct] | None]) -> None:
+        """Send now what `pop` returns, until it returns None."""
+        while (found := pop()) is not None:
+            message, way = found
+            way.say(self._framed(message))
+
+    def _some(self) -> None:
+        loop = asyncio.get_running_loop()
+        until_s, sent = loop.time() + AT_ONCE_S, 0
+        while self._ready and (sent % _LOOK_EACH or loop.time() < until_s):
+            sent += 1
+            pop = self._ready.popleft()
+            if (found := pop()) is not None:
+                message, way = found
+                way.say(self._framed(message))
+                self._ready.append(pop)
+        self._is_running = bool(self._ready)
+        if self._ready:
+            loop.call_soon(self._some)
+        else:
+            self._last = None
+
+    def _framed(self, message: Down) -> bytes:
+        """Return a message as a frame; the one that many are sent is made once."""
+        if self._last is None or self._last[0] is not message:
+            self._last = message, frame(protocol.encode(message))
+        return self._last[1]
