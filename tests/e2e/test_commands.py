@@ -243,7 +243,7 @@ def test_the_drills_are_listed_with_what_must_hold(home):
     assert 0 == listed.returncode
     names = [line.split()[0] for line in listed.stdout.splitlines()[1:]]
     assert {"provider-killed", "backend-switch", "own-network-down", "local-fault"} <= set(names)
-    assert 22 == len(names) == len(set(names))
+    assert 29 == len(names) == len(set(names))
 
 
 def test_a_drill_writes_what_it_measured(home):

@@ -80,6 +80,9 @@ async def tunnel(
             await _carry(near, far, gate)
         except (aiohttp.ClientError, OSError):
             cut(request)
+        finally:
+            await session.close()
+            await far.close()  # with its session closed, nothing is sent
         return near
 
 

@@ -16,7 +16,7 @@ from aiohttp import WSMsgType, web
 
 from hitless.client.backend import Backend, BackendUnavailable
 from hitless.core.listing import Answer
-from hitless.lab import front
+from hitless.lab import front, tunnel
 from hitless.lab.front import LabFront
 from hitless.lab.wire import TOKEN_ENV, failure, listening, success
 
@@ -25,7 +25,14 @@ TOKEN = "lab-token-1234"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 LIST = "/streaming/providers"
 HEALTH = LIST + "/agora/health"
-HEALED = {"slow_s": 0.0, "everything": False, "broken": None, "healthy": {}, "away": False}
+HEALED = {
+    "slow_s": 0.0,
+    "everything": False,
+    "broken": None,
+    "healthy": {},
+    "away": False,
+    "upstream": None,
+}
 
 
 class Server:
@@ -405,7 +412,7 @@ def test_a_message_too_long_ends_the_websocket():
     async def what(here):
         async with here.session.ws_connect(here.url + "/socket") as socket:
             with contextlib.suppress(ConnectionError):
-                await socket.send_bytes(bytes(front.MESSAGE_BYTES_MAX + 1))
+                await socket.send_bytes(bytes(tunnel.MESSAGE_BYTES_MAX + 1))
             await here.ended()
             return await socket.receive(2)
 
