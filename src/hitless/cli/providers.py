@@ -362,6 +362,16 @@ def _pairs(option: str, given: Iterable[str]) -> Iterable[tuple[str, str]]:
         yield key.strip(), value.strip()
 
 
+def _probed(one: ProviderInFull) -> str:
+    """Return how deep it is probed, how often by media, and what that costs."""
+    if one.canary_s is None:
+        return one.probed
+    currency = (one.price or {}).get("currency", "")
+    cost = "" if one.canary_cost is None else f", {one.canary_cost:.2f} {currency}".rstrip()
+    each = " in 30 days" if cost else ""
+    return f"{one.probed}, a canary every {one.canary_s:g} s{cost}{each}"
+
+
 def _state(one: ProviderInFull, default: str) -> str:
     """Return what operators made of it, in words."""
     words = ["disabled" if not one.is_active else "drained" if one.is_drained else "active"]
@@ -382,6 +392,7 @@ def _described(one: ProviderInFull, default: str) -> Iterable[tuple[str, object]
         ("grade", health.grade),
         ("rests on", f"{health.level or 'nothing'}, {count(health.reporters, 'reporter')}"),
         ("not proven", ", ".join(health.unproven) or "-"),
+        ("probed", _probed(one)),
         ("in a row", count(health.failures, "failure")),
         ("latency", latency),
         ("uptime", percent(health.uptime)),

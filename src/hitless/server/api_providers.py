@@ -6,12 +6,15 @@ from typing import Annotated, Final
 
 from litestar import delete, get, patch, post
 
+from ..core.observation import Level
 from . import api_page as page
 from .access import Call, allowed
 from .api_page import KEYED, POSTED, Because, fails, like
+from .canary import cost_per_month
 from .coordinator import Rejected
 from .keys import Permission
 from .node import Node
+from .probing import PROBED
 from .store_operators import ProviderRow
 from .store_streams import ProviderCount
 from .wire import Check, Checked, Data, Nothing, ProviderChange, ProviderInFull
@@ -139,6 +142,10 @@ async def _counts(node: Node) -> dict[str, ProviderCount]:
 
 
 def _in_full(node: Node, row: ProviderRow, count: ProviderCount | None) -> ProviderInFull:
+    probed = str(row.config.get(PROBED, Level.END_TO_END))
+    has_canary = row.is_active and probed in (Level.INGEST, Level.END_TO_END)
+    canary_s = node.config.rules.canary_interval_s if has_canary else None
+    cost = None if canary_s is None else cost_per_month(canary_s, row.price)
     return ProviderInFull(
         name=row.name,
         adapter=row.adapter,
@@ -153,5 +160,8 @@ def _in_full(node: Node, row: ProviderRow, count: ProviderCount | None) -> Provi
         price=dict(row.price) if row.price is not None else None,
         streams=count.streams if count else 0,
         viewers=count.viewers if count else 0,
+        probed=probed,
+        canary_s=canary_s,
+        canary_cost=None if cost is None else round(cost, 4),
         health=node.judge.health_in_full(row.name),
     )

@@ -7,7 +7,8 @@ and answers go out: the public one, one for people, one for placement.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -41,6 +42,7 @@ class Judge:
     Attributes:
         rules: The limits.
         standing: All that is known.
+        elsewhere: Providers that other nodes find down, each with its reason.
         is_held: Moves are frozen, or only observed: clients that leave whoever is said to be
             unhealthy are not told to, either; `grade` and `because` say what is thought.
     """
@@ -51,6 +53,7 @@ class Judge:
         self.rules, self._clock, self._tell = rules, clock, tell
         self.standing = Standing()
         self.is_held = False
+        self.elsewhere: Mapping[str, str] = {}
 
     def observe(self, observation: Observation) -> None:
         """Take one observation into account, as made now."""
@@ -72,8 +75,16 @@ class Judge:
         self.standing = verdict.forget(self.standing, provider)
 
     def verdict(self, provider: str) -> Verdict:
-        """Return what is thought of it."""
-        return self.standing.verdict(provider)
+        """Return what is thought of it: here, or that it is down by what another node saw."""
+        own, because = self.standing.verdict(provider), self.elsewhere.get(provider)
+        if because is None or own.word in (Word.DOWN, Word.DISABLED):
+            return own
+        return replace(own, word=Word.DOWN, because=because, share=0.0)
+
+    def down(self) -> dict[str, str]:
+        """Return the providers that are down by what was seen here, each with its reason."""
+        found = {name: self.standing.verdict(name) for name in self.standing.cases}
+        return {name: one.because for name, one in found.items() if one.word is Word.DOWN}
 
     def rank(self, provider: str) -> int:
         """Return its rank for placement; lowest first."""
@@ -81,13 +92,14 @@ class Judge:
 
     def share(self, provider: str) -> float:
         """Return which share of new starts it may be given [0..1]: it comes back in steps."""
-        return verdict.share(self.standing, provider)
+        return min(verdict.share(self.standing, provider), self.verdict(provider).share)
 
     def health(self, provider: str) -> Health:
         """Return what everybody may know of it."""
-        healthy, status = verdict.public_answer(self.standing, provider)
-        if self.is_held and self.verdict(provider).word is Word.DOWN:
-            healthy, status = verdict.PUBLIC[Word.DEGRADED]
+        word = self.verdict(provider).word
+        if self.is_held and word is Word.DOWN:
+            word = Word.DEGRADED
+        healthy, status = verdict.PUBLIC[word]
         return msgspec.convert(
             {"healthy": healthy, "provider": provider, "status": status}, Health
         )

@@ -29,8 +29,8 @@ from .alerts import Alerts, Signals
 from .clock import wall_s
 from .coordinator import Coordinator, topic
 from .database import Database, StoreUnavailable, open_database
+from .fleet import ALIVE_S, Fleet
 from .fleet import TOPIC as FLEET_TOPIC
-from .fleet import Fleet
 from .history import History
 from .hub import Hub
 from .judging import Judge
@@ -278,7 +278,14 @@ class Node:
 
     async def _beat_once(self) -> None:
         name = self.config.name
-        await self.store.nodes.heartbeat(name, self.config.url, version("hitless"))
+        down = self.judge.down()
+        await self.store.nodes.heartbeat(name, self.config.url, version("hitless"), down)
+        self.judge.elsewhere = {
+            provider: f"node {other.name}: {because}"
+            for other in await self.store.nodes.alive(ALIVE_S)
+            if other.name != name
+            for provider, because in other.down.items()
+        }
         lease = await self.store.leases.take("fleet", name, LEASE_S)
         was_leader, self.lease = self.is_leader, lease
         if self.is_leader is not was_leader:

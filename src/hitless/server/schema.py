@@ -168,6 +168,7 @@ MIGRATIONS: Final = (
                 name TEXT PRIMARY KEY,
                 url TEXT NOT NULL,
                 version TEXT NOT NULL,
+                down TEXT NOT NULL DEFAULT '{}',
                 seen_s DOUBLE PRECISION NOT NULL
             )
             """,

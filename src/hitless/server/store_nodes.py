@@ -20,12 +20,14 @@ class NodeRow:
         name: Its name, another one after each start.
         url: Where other nodes and clients reach it.
         version: The version of hitless it runs.
+        down: Providers that it finds down, each with its reason.
         seen_s: When it last said that it lives [s since 1970, the database's clock].
     """
 
     name: str
     url: str
     version: str
+    down: Mapping[str, str]
     seen_s: float
 
 
@@ -35,14 +37,17 @@ class Nodes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def heartbeat(self, name: str, url: str, version: str) -> None:
-        """Say that a node lives."""
+    async def heartbeat(
+        self, name: str, url: str, version: str, down: Mapping[str, str] | None = None
+    ) -> None:
+        """Say that a node lives, and which providers it finds down."""
         await self._database.write(
             Sql(
-                "INSERT INTO nodes (name, url, version, seen_s) VALUES ($1, $2, $3, now_s()) "
+                "INSERT INTO nodes (name, url, version, down, seen_s) "
+                "VALUES ($1, $2, $3, $4, now_s()) "
                 "ON CONFLICT (name) DO UPDATE SET url = excluded.url, "
-                "version = excluded.version, seen_s = excluded.seen_s",
-                (name, url, version),
+                "version = excluded.version, down = excluded.down, seen_s = excluded.seen_s",
+                (name, url, version, encoded(down or {})),
             )
         )
 

@@ -23,7 +23,7 @@ FORGET_MAX: Final = 1_000
 """Rows that one call forgets: a bound on how long others wait for the writer."""
 
 _JSON: Final = frozenset(
-    {"adapters", "after", "before", "body", "codecs", "config", "plan", "price", "value"}
+    {"adapters", "after", "before", "body", "codecs", "config", "down", "plan", "price", "value"}
 )
 """Columns that hold JSON as text, whatever the table."""
 

@@ -195,6 +195,9 @@ class ProviderInFull(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         is_default: Whether it is asked first, whatever the priorities say.
         streams, viewers: What it carries now.
+        probed: How deep it is probed: `none`, or control, ingest or end_to_end.
+        canary_s: A media canary runs so often while all is well [s]; null: none does.
+        canary_cost: What that costs in 30 days, in the currency of the price; null: not known.
     """
 
     name: str
@@ -210,6 +213,9 @@ class ProviderInFull(msgspec.Struct, frozen=True, kw_only=True):
     price: Json | None
     streams: int
     viewers: int
+    probed: str = "end_to_end"
+    canary_s: float | None = None
+    canary_cost: float | None = None
     health: HealthInFull
 
 

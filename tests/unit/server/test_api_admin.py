@@ -159,3 +159,27 @@ def test_no_answer_to_an_owner_holds_a_secret_of_a_provider(path, api):
 
     assert answer.status_code == 200
     assert SECRET not in answer.text
+
+
+def test_how_deep_a_provider_is_probed_and_what_that_costs_is_shown(api):
+    """
+    A canary is not free: 6.4 s of media every 300 s are 921.6 minutes in 30 days.
+    """
+    price = {"per_minute": 0.01, "currency": "EUR"}
+    shown = api.call("PATCH", "/v1/admin/providers/one", {"price": price})
+    whole = api.call("GET", "/v1/admin/providers")[0]["config"]
+    config = {**whole, "probe": "control"}
+    less = api.call("PATCH", "/v1/admin/providers/one", {"config": config})
+
+    assert (shown["probed"], shown["canary_s"], shown["canary_cost"]) == ("end_to_end", 300, 9.216)
+    assert (less["probed"], less["canary_s"], less["canary_cost"]) == ("control", None, None)
+
+
+def test_usage_of_a_month_that_is_none_is_refused(api):
+    """
+    The current month needs no name.
+    """
+    assert {one["provider"] for one in api.call("GET", "/v1/admin/usage")} == {"one", "two"}
+    api.call("GET", "/v1/admin/usage?month=2026-13", status=400)
+    assert api.call("GET", "/v1/admin/history?provider=one&since=60") == []
+    api.call("GET", "/v1/admin/history?provider=nobody", status=404)

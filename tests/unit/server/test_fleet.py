@@ -228,6 +228,29 @@ def test_a_provider_that_is_down_is_left_by_a_tenth_of_all_streams_a_minute(engi
     assert "it is down" in audit[-1].because
 
 
+def test_what_another_node_finds_down_is_left_too(engine):
+    """
+    The leader may have no client there, and no reason to doubt those who have.
+    """
+
+    async def main():
+        async with fleet(engine, "n1", "n2") as it:
+            await it.begin(agora={}, zegocloud={})
+            await it.stream("s")
+            await it.down("agora", it.nodes[1])
+            for node in (it.nodes[1], it.one):
+                await node._beat_once()
+            heard = it.one.judge.health_in_full("agora"), it.one.providers.order()
+            await it.later(1.0)
+            await it.later(1.0)
+            return heard, await it.where()
+
+    (health, order_now), where = go(main())
+    assert (health.status, health.because.partition(":")[0]) == ("down", "node n2")
+    assert order_now == ("zegocloud", "agora")
+    assert where == {"s": "zegocloud"}
+
+
 @pytest.mark.parametrize("freeze", [True, False])
 def test_a_freeze_holds_at_the_next_look_of_every_node(engine, freeze):
     """

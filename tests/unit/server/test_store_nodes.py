@@ -54,13 +54,16 @@ def test_a_node_is_alive_while_it_says_so(engine):
             await store.nodes.heartbeat("n1", "http://one", "0.1")
             await store.nodes.heartbeat("n2", "http://two", "0.1")
             await engine.set_clock(store.database, 1005.0)
-            await store.nodes.heartbeat("n2", "http://two", "0.2")
+            await store.nodes.heartbeat("n2", "http://two", "0.2", {"agora": "no picture"})
             alive = await store.nodes.alive(5.0), await store.nodes.alive(4.0)
             return alive, await store.nodes.forget(4.0), await store.nodes.alive(99.0)
 
     (both, one), forgotten, left = go(main())
     assert [node.name for node in both] == ["n1", "n2"]
-    assert one == left == [NodeRow(name="n2", url="http://two", version="0.2", seen_s=1005.0)]
+    assert both[0].down == {}
+    down = {"agora": "no picture"}
+    n2 = NodeRow(name="n2", url="http://two", version="0.2", down=down, seen_s=1005.0)
+    assert one == left == [n2]
     assert forgotten == 1
 
 
