@@ -32,6 +32,8 @@ def has_postgres() -> bool:
 WANTED: Final[tuple[tuple[str, Callable[[], bool], str], ...]] = (
     ("postgresql", has_postgres, "the server's tests on PostgreSQL, with several nodes"),
     ("prometheus", lambda: has("promtool"), "the alert rules are judged by promtool"),
+    ("haproxy", lambda: has("haproxy"), "the balancer of the page on deploying is tried"),
+    ("sqlite3", lambda: has("sqlite3"), "the backup commands are tried"),
     ("nodejs", lambda: has("node"), "the reference hand, in plain JavaScript"),
 )
 """Debian package, whether what it brings is there, and what needs it."""

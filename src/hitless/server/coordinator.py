@@ -17,6 +17,7 @@ from ..client import protocol
 from ..client.protocol import PlanRequest
 from ..core.agreement import By
 from ..errors import HitlessError
+from . import returning
 from .hub import Connection, Hub
 from .keys import Identity, Permission
 from .planner import Planner
@@ -189,6 +190,8 @@ class Coordinator:
             elif is_publisher and (row is not None or (seen.epoch and not connection.is_hand)):
                 connection.send(_unknown(seen.stream))  # it starts anew, from its signed epoch
             return
+        if not connection.is_hand:  # a hand's session asks for a plan, with the one it had
+            row = await self._corrected(connection, seen, row)
         if is_publisher and row.publisher != connection.client:
             connection.send(_fenced(row))
             return
@@ -196,6 +199,20 @@ class Coordinator:
             await self._store.streams.answer(row.id, row.publisher, self._node)
         if row.epoch > seen.epoch:
             connection.send(placement(row, is_own=is_publisher and row.by == By.PUBLISHER))
+
+    async def _corrected(
+        self, connection: Connection, seen: protocol.Seen, row: StreamRow
+    ) -> StreamRow:
+        """Take a row past what a client obeyed, where the store has lost that."""
+        facts = self._planner.shown(seen.stream, seen.plan)
+        wish = returning.wish(connection.client, seen, facts, row, self._node)
+        if wish is None:
+            return row
+        after, is_accepted = await self._store.streams.claim(wish, wake=topic(row.id))
+        if after is not None and is_accepted:
+            self._announce(after, skip=connection.client)
+            self._tell("placement.claimed", row=after, because=wish.because)
+        return after or row
 
     async def claim(self, connection: Connection, claim: protocol.Claim) -> None:
         """A publisher moved by itself: agree, or tell it where the stream goes instead."""

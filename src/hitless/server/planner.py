@@ -38,15 +38,20 @@ class Planner:
 
     def presented(self, request: PlanRequest) -> int:
         """Return the signed epoch that a client brought along; 0: none that counts."""
-        if not request.plan:
-            return 0
+        facts = self.shown(request.stream, request.plan)
+        return facts.epoch if facts else 0
+
+    def shown(self, stream: str, token: str) -> PlanFacts | None:
+        """Return what a client's token says of a stream with our signature; None: nothing."""
+        if not token:
+            return None
         try:
-            facts = self._signer.verify(request.plan, wall_s())
+            facts = self._signer.verify(token, wall_s())
         except PlanRefused as refused:
             if refused.expired is None:
-                return 0
-            facts = refused.expired  # its epoch may be believed: nobody else can sign
-        return facts.epoch if facts.stream == request.stream else 0
+                return None
+            facts = refused.expired  # it may be believed: nobody else can sign
+        return facts if facts.stream == stream else None
 
     def plan(
         self,
