@@ -157,6 +157,7 @@ class Node:
         self.history = History(self.store, self.judge, loop.time)
         self.settings = Settings()
         self.lease: Lease | None = None
+        self._environ, self._keys_because = environ, ""
         self._lost: dict[str, str] = {}
         """Why the store does not answer, by the kind of work that failed last."""
         hooks, networks = read_hooks(environ)
@@ -273,8 +274,20 @@ class Node:
 
     async def _beat(self) -> None:
         while True:
+            self._read_key_files()
             await self._kept(self._beat_once(), "heartbeat")
             await asyncio.sleep(HEARTBEAT_S)
+
+    def _read_key_files(self) -> None:
+        """Take changed files of keys into account; one that makes no sense changes nothing."""
+        try:
+            self.ring.replace_bootstrap(bootstrap_keys(self._environ, now_s=wall_s()))
+        except HitlessError as exc:
+            if str(exc) != self._keys_because:
+                self.tell("keys.unreadable", because=str(exc))
+            self._keys_because = str(exc)
+        else:
+            self._keys_because = ""
 
     async def _beat_once(self) -> None:
         name = self.config.name
