@@ -142,8 +142,8 @@ SERVER_KEYS: Final = (
     Key(
         name="server.proxies",
         type=str,
-        default="127.0.0.1",
-        says="proxies whose X-Forwarded-For names the client, `10.0.0.7, 10.1.0.0/16`",
+        default="",
+        says="proxies whose X-Forwarded-For is believed, `10.0.0.7, 10.1.0.0/16`; else nobody's",
     ),
     Key(
         name="server.allow_private",

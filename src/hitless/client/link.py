@@ -1,6 +1,8 @@
 """
 One WebSocket to the control plane, kept up: hello, messages both ways, full-jitter reconnects.
 
+Where no WebSocket comes through, a proxy of a company perhaps, the same is said by REST.
+
 What waits to be sent is bounded and is thrown away with the connection it was for: whoever uses
 the link says anew, from state, what matters (`connected`).
 """
@@ -9,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
+import msgspec
 
 from ..media.closing import finish
 from . import protocol
@@ -29,6 +32,11 @@ lasted for less than the cap does not start it again: a server that welcomes and
 QUEUE_MAX: Final = 256
 """Messages that wait to be sent; the oldest go first."""
 CLOSE_S_MAX: Final = 1.0
+REST_AFTER: Final = 3
+"""After so many tries in vain each second one is by REST."""
+REST_WAIT_S: Final = 25.0
+"""How long a call waits for news [s]; proxies end what is quiet for longer."""
+ANSWER_BYTES_MAX: Final = QUEUE_MAX * protocol.MESSAGE_BYTES_MAX
 HEARTBEAT_S: Final = 10.0
 """A server that answers no ping within half of this is gone [s]."""
 
@@ -80,7 +88,7 @@ class Link:
         rng: random.Random,
         ends: Ends,
     ) -> None:
-        self._url, self._headers, self._http = f"{url}/v1/connect", headers, http
+        self._url, self._headers, self._http = url, headers, http
         self._timeout_s, self._rng, self._ends = timeout_s, rng, ends
         self._outbox: asyncio.Queue[protocol.Up] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
@@ -130,7 +138,7 @@ class Link:
         while self._closing is None:
             because, begun_s = "the server closed it", clock()
             try:
-                await self._connect()
+                await (self._call_by_call() if _is_rest(tries) else self._connect())
             except* (aiohttp.ClientError, OSError, *UNREADABLE) as group:
                 because = f"the connection broke: {type(group.exceptions[0]).__name__}"
             except* Exception as group:  # whoever hears has failed, and is to hear the next one
@@ -151,7 +159,7 @@ class Link:
         until_s = asyncio.get_running_loop().time() + self._timeout_s
         async with asyncio.timeout_at(until_s):
             socket = await self._http().ws_connect(
-                self._url,
+                f"{self._url}/v1/connect",
                 headers=self._headers,
                 heartbeat=HEARTBEAT_S,
                 max_msg_size=protocol.MESSAGE_BYTES_MAX,
@@ -200,6 +208,72 @@ class Link:
             finally:
                 self._outbox.task_done()
 
+    async def _call_by_call(self) -> None:
+        """The same by REST, from the first word to the end of the conversation."""
+        hello = self._ends.hello()
+        first = await self._exchange(hello.client, [hello])
+        welcome, more = next(iter(first), None), first[1:]
+        if not isinstance(welcome, protocol.Welcome):
+            self._hear_each(one for one in first if isinstance(one, protocol.Problem))
+            raise aiohttp.ClientError("no welcome")
+        self.is_connected = True
+        self._ends.connected(welcome)
+        self._hear_each(more)
+
+        async def listen() -> None:
+            while True:
+                self._hear_each(await self._exchange(hello.client, [], REST_WAIT_S))
+
+        async def speak() -> None:
+            while True:
+                said = [await self._outbox.get()]
+                while not self._outbox.empty():
+                    said.append(self._outbox.get_nowait())
+                try:
+                    self._hear_each(await self._exchange(hello.client, said))
+                finally:
+                    for _ in said:
+                        self._outbox.task_done()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(listen())
+            group.create_task(speak())
+            group.create_task(self._report(welcome.report_s))
+
+    async def _exchange(
+        self, client: str, said: Sequence[protocol.Up], wait_s: float = 0.0
+    ) -> list[protocol.Down]:
+        """
+        Bring messages up and return those that come down; a newer call ends one that waits.
+
+        Raises:
+            ClientError, TimeoutError: There is no answer, or the conversation is over.
+        """
+        messages = [msgspec.json.decode(protocol.encode(one)) for one in said]
+        body = {"client": client, "messages": messages, "wait_s": wait_s}
+        async with (
+            asyncio.timeout(wait_s + self._timeout_s),
+            self._http().post(
+                f"{self._url}/v1/exchange",
+                json=body,
+                headers=self._headers,
+                allow_redirects=False,
+            ) as answer,
+        ):
+            if answer.status != 200:
+                raise aiohttp.ClientError(f"HTTP {answer.status}")
+            data = bytearray()
+            async for part in answer.content.iter_any():
+                data += part
+                if len(data) > ANSWER_BYTES_MAX:
+                    raise aiohttp.ClientError("the answer is too long")
+            told = msgspec.json.decode(data, type=_Exchanged)
+        return [protocol.decode_down(bytes(one)) for one in told.data.messages]
+
+    def _hear_each(self, heard: Iterable[protocol.Down]) -> None:
+        for one in heard:
+            self._ends.hear(one)
+
     async def _report(self, interval_s: float) -> None:
         while True:
             await asyncio.sleep(max(interval_s, 0.1))
@@ -209,6 +283,18 @@ class Link:
         while not self._outbox.empty():
             self._outbox.get_nowait()
             self._outbox.task_done()
+
+
+class _Messages(msgspec.Struct):
+    messages: list[msgspec.Raw]
+
+
+class _Exchanged(msgspec.Struct):
+    data: _Messages
+
+
+def _is_rest(tries: int) -> bool:
+    return tries >= REST_AFTER and tries % 2 == 1
 
 
 async def _received(socket: aiohttp.ClientWebSocketResponse) -> bytes | str:

@@ -36,7 +36,10 @@ from .wire import CLIENT_KEY_ENV, TOKEN_ENV
 PROVIDERS: Final = ("agora", "zegocloud", "webrtc")
 """The stand-ins' names; they are not the companies' services."""
 
-LAB_ENV: Final[Mapping[str, str]] = {"HITLESS_SERVER__ALLOW_PRIVATE": "127.0.0.0/8"}
+LAB_ENV: Final[Mapping[str, str]] = {
+    "HITLESS_SERVER__ALLOW_PRIVATE": "127.0.0.0/8",
+    "HITLESS_SERVER__PROXIES": "127.0.0.1",
+}
 """Configuration of every process of the lab."""
 
 START_S_MAX: Final = 20.0

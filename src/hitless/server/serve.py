@@ -52,7 +52,7 @@ class Address:
     certificate: Path | None = None
     private_key: Path | None = None
     is_behind_proxy: bool = False
-    proxies: str = "127.0.0.1"
+    proxies: str = ""
 
     def check(self) -> None:
         """
@@ -63,6 +63,8 @@ class Address:
         """
         if (self.certificate is None) != (self.private_key is None):
             raise ConfigError("give --certificate and --private-key together")
+        if "*" in self.proxies:
+            raise ConfigError("server.proxies = '*' would believe every client: name the proxies")
         if self.is_loopback or self.certificate is not None or self.is_behind_proxy:
             return
         raise ConfigError(
@@ -182,6 +184,7 @@ async def serve(
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=bool(address.proxies),
                 forwarded_allow_ips=address.proxies,
                 lifespan="off",
                 timeout_graceful_shutdown=1,

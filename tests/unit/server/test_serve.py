@@ -150,3 +150,13 @@ def test_a_set_of_keys_opens_a_server_and_no_two_are_alike():
     assert one.keys() == two.keys()
     assert not set(one.values()) & set(two.values())
     assert {key.role for key in bootstrap_keys(one, now_s=0.0)} == {KeyRole.OWNER, KeyRole.CLIENT}
+
+
+def test_only_named_proxies_are_believed_about_who_the_client_is():
+    """
+    A star would let everybody be anybody.
+    """
+    Address(proxies="10.0.0.7, 10.1.0.0/16").check()
+    with pytest.raises(ConfigError, match="name the proxies"):
+        Address(proxies="*").check()
+    assert Address().proxies == ""
