@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from ..core.evidence import Rules
@@ -32,6 +33,8 @@ PROBED: Final = "probe"
 """Option of a provider: how deep its canary goes; `none`: it is not probed at all."""
 CONTROL_URL: Final = "control_url"
 """Option of a provider: what is asked with GET instead of its publish endpoint."""
+REGIONS: Final = "regions"
+"""Option of a provider: by region, what differs there: `url`, `view_url`, `control_url`."""
 
 _KEY: Final = "canary"
 
@@ -62,7 +65,7 @@ class Probing:
         allow_private: Allowed = (),
     ) -> None:
         self._providers, self._mint, self._tell = providers, mint, tell
-        self._made: dict[str, tuple[ProviderRow, bool, Target]] = {}
+        self._made: dict[str, tuple[ProviderRow, bool, tuple[Target, ...]]] = {}
         self._faulty: dict[str, tuple[ProviderRow, bool]] = {}
         self._following = asyncio.Lock()
         self._prober = Prober(
@@ -85,24 +88,24 @@ class Probing:
             if row.is_active and row.config.get(PROBED) != "none"
         }
         self._faulty = {name: one for name, one in self._faulty.items() if name in rows}
-        gone = []
-        for name, (row, led, target) in tuple(self._made.items()):
+        gone: list[Target] = []
+        for name, (row, led, targets) in tuple(self._made.items()):
             if rows.get(name) != row or led != is_leader:
                 del self._made[name]
-                gone.append(target)
+                gone += targets
         new = [row for name, row in rows.items() if name not in self._made]
         for row in new:
             if self._faulty.get(row.name) == (row, is_leader):
                 continue
             self._faulty.pop(row.name, None)
             try:
-                self._made[row.name] = (row, is_leader, self._target(row, is_leader=is_leader))
+                self._made[row.name] = (row, is_leader, self._targets(row, is_leader=is_leader))
             except HitlessError as exc:
                 self._faulty[row.name] = (row, is_leader)
                 self._tell("probe.impossible", provider=row.name, because=str(exc))
         try:
             if gone or new:
-                await self._prober.watch(target for _, _, target in self._made.values())
+                await self._prober.watch(one for _, _, of in self._made.values() for one in of)
         finally:
             for target in gone:
                 if target.adapter is not None:
@@ -120,12 +123,23 @@ class Probing:
     async def aclose(self) -> None:
         """End every probe. Idempotent."""
         await self._prober.aclose()
-        for _, _, target in self._made.values():
-            if target.adapter is not None:
-                await target.adapter.aclose()
+        for _, _, targets in self._made.values():
+            for target in targets:
+                if target.adapter is not None:
+                    await target.adapter.aclose()
         self._made.clear()
 
-    def _target(self, row: ProviderRow, *, is_leader: bool) -> Target:
+    def _targets(self, row: ProviderRow, *, is_leader: bool) -> tuple[Target, ...]:
+        """Return what is probed of a provider: each of its regions, or the whole."""
+        regions = row.config.get(REGIONS) or {None: {}}
+        return tuple(
+            self._target(
+                replace(row, config={**row.config, **options}), region, is_leader=is_leader
+            )
+            for region, options in regions.items()
+        )
+
+    def _target(self, row: ProviderRow, region: str | None, *, is_leader: bool) -> Target:
         wanted = Level(row.config.get(PROBED, Level.END_TO_END))
         deepest = wanted if is_leader else Level.CONTROL
         url = row.config.get("url")
@@ -134,6 +148,7 @@ class Probing:
             raise ConfigError(f"{row.name}: give url or {CONTROL_URL} to probe it")
         return Target(
             name=row.name,
+            region=region,
             adapter=self._adapter(row) if deepest is not Level.CONTROL else None,
             control_url=control_url if isinstance(control_url, str) else None,
             publish_url=url if isinstance(url, str) else None,

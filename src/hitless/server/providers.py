@@ -18,7 +18,7 @@ import numpy as np
 
 from ..client.assembly import make_provider
 from ..client.config import Config, ProviderTable, ServerTable
-from ..client.keys import SERVER_KEYS, Given, read_option
+from ..client.keys import SERVER_KEYS, Given, check_url, read_option
 from ..client.secret import secret_inside
 from ..core.observation import Level
 from ..core.rendezvous import draw, key, share_of
@@ -39,9 +39,10 @@ TOPIC: Final = "providers"
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 PROVIDERS_MAX: Final = 64
+REGIONS_MAX: Final = 16
 
 SERVER_OPTIONS: Final = MINTING_OPTIONS | {
-    "control_url", "probe", "region", "fault_domain", "max_streams"
+    "control_url", "probe", "region", "regions", "fault_domain", "max_streams"
 }  # fmt: skip
 """Options of a provider that only the server reads: neither public nor an adapter's."""
 
@@ -369,6 +370,15 @@ def _check_server_options(config: Mapping[str, Any]) -> None:
     for name in ("region", "fault_domain", "control_url"):
         if not isinstance(config.get(name, ""), str):
             raise ConfigError(f"{name}: give a text")
+    regions = config.get("regions", {})
+    known = {"url", "view_url", "control_url"}
+    if not isinstance(regions, dict) or len(regions) > REGIONS_MAX:
+        raise ConfigError(f"regions: give up to {REGIONS_MAX}, by name")
+    for name, options in regions.items():
+        if not NAME.fullmatch(name) or not isinstance(options, dict) or options.keys() - known:
+            raise ConfigError(f"regions: give each a name, and {', '.join(sorted(known))}")
+        for option, value in options.items():
+            check_url(f"regions.{name}.{option}", Given(value=value, origin="config"))
     most = config.get("max_streams", 1)
     if isinstance(most, bool) or not isinstance(most, int) or most < 1:
         raise ConfigError("max_streams: give a whole number above 0")

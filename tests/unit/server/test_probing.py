@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 from virtual_time import run
@@ -249,3 +250,23 @@ def test_a_provider_that_nobody_probes_cannot_be_checked():
         await probing.aclose()
 
     run(main())
+
+
+def test_a_provider_with_regions_is_probed_in_each_of_them(play):
+    """
+    With what differs there; the rest is the provider's own.
+    """
+    regions = {"eu": {"control_url": "https://eu.example/health"}, "us": {}}
+
+    async def work(scene):
+        await scene.follow(is_leader=True)
+        watched = {one.region: one for one in scene.prober.watched[-1]}
+        assert watched.keys() == {"eu", "us"}
+        assert watched["eu"].control_url == "https://eu.example/health"
+        assert watched["us"].control_url is None
+        assert {one.name for one in watched.values()} == {"one"}
+        scene.set(row())
+        assert (await scene.follow(is_leader=True))["one"].region is None
+
+    own = row()
+    play(work, replace(own, config={**own.config, "regions": regions}))
