@@ -25,7 +25,7 @@ run: $(READY)  ## Run the lab: three providers, a publisher, a viewer; ARGS="--o
 test: $(READY)  ## Run every test, the drills with and without server, loss and a soak of 3 minutes.
 	@$(BIN)/python tests/run.py test
 
-check: $(READY)  ## Format, lint, types, layers, unit tests, 1 000 worlds, docs: under a minute.
+check: $(READY)  ## Format, lint, types, layers, unit tests, 1 000 worlds, docs: 3 minutes.
 	@$(BIN)/python tests/run.py check
 
 fix: $(READY)  ## Format the code and repair what the linter can repair.

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigError, LocalFault
-from .stage import PROVIDERS, Process, Stage
+from .process import Process
+from .stage import PROVIDERS, Stage
 
 
 GAP_S_MAX: Final = 2.0

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from ..errors import ConfigError, LocalFault
 from .drill import STREAM, Run, where
-from .stage import Process, Stage
+from .process import Process
+from .stage import Stage
 
 
 POLICY: Final = {"health_interval_s": 1.0, "overlap_s": 3.0}

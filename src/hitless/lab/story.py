@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from .drill import STREAM, Run, where
+from .process import Process
 from .show import Show
-from .stage import Process, Stage
+from .stage import Stage
 
 
 POLICY: Final = {"health_interval_s": 2.0, "overlap_s": 5.0}

@@ -14,7 +14,7 @@ from .access import Call, allowed
 from .api_page import KEYED, POSTED, Because, fails, like
 from .clock import wall_s
 from .coordinator import Rejected
-from .fleet import Order
+from .fleet_orders import Order
 from .keys import Identity, KeyRole, Permission, make_key
 from .node import KEYS_TOPIC, SETTINGS_TOPIC, Node
 from .store_operators import AuditRow, KeyRow
@@ -104,7 +104,7 @@ async def move(request: Call, node: Node, data: Annotated[Move, like(page.MOVE)]
         return Data(data=Moved(moved=1, stayed=0, because=because))
     if not data.source:
         raise Rejected(400, "bad-move", "give a stream, or a source and a share from 0 to 1")
-    ordered = await node.fleet.order(
+    ordered = await node.orders.order(
         Order(
             source=data.source,
             by=By.OPERATOR,

@@ -81,7 +81,7 @@ async def change_provider(
     row = await node.providers.change(name, data, who.key, because, may_add=False)
     because = because or f"{name} was changed by {who.name or who.key}"
     is_preference = data.priority is not None or data.is_default is not None
-    await node.fleet.followed(before, who.key, because, is_preference=is_preference)
+    await node.orders.followed(before, who.key, because, is_preference=is_preference)
     return Data(data=_in_full(node, row, (await _counts(node)).get(name)))
 
 

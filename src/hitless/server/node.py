@@ -30,7 +30,8 @@ from .clock import wall_s
 from .coordinator import Coordinator, topic
 from .database import Database, StoreUnavailable, open_database
 from .fleet import ALIVE_S, Fleet
-from .fleet import TOPIC as FLEET_TOPIC
+from .fleet_orders import TOPIC as FLEET_TOPIC
+from .fleet_orders import Orders
 from .history import History
 from .hub import Hub
 from .judging import Judge
@@ -106,8 +107,8 @@ class Node:
 
     Attributes:
         config: What it was told.
-        store, hub, providers, judge, coordinator, ring, rescues, moves, fleet, probing, history,
-            metrics, signals, tracer: Its parts.
+        store, hub, providers, judge, coordinator, ring, rescues, moves, orders, fleet, probing,
+            history, metrics, signals, tracer: Its parts.
         settings: What holds for the whole server.
         lease: The right to decide for the fleet; None: another node has it, or nobody.
     """
@@ -134,16 +135,25 @@ class Node:
         )
         self.rescues = Rescues(self.store, self.hub, self.providers, self.coordinator, self.tell)
         self.moves = Moves(self.store, self.providers)
+        self.orders = Orders(
+            store=self.store,
+            providers=self.providers,
+            judge=self.judge,
+            node=config.name,
+            settings=lambda: self.settings,
+            tell=self.tell,
+            limits=config.rails,
+        )
         self.fleet = Fleet(
             store=self.store,
             providers=self.providers,
             judge=self.judge,
             coordinator=self.coordinator,
             rescues=self.rescues,
+            orders=self.orders,
             node=config.name,
             settings=lambda: self.settings,
             tell=self.tell,
-            rails=config.rails,
         )
         self.probing = Probing(
             config.rules,

@@ -1,4 +1,4 @@
-"""hitless.server.fleet, and the group of a stream; real nodes on both engines"""
+"""hitless.server.fleet and fleet_orders, and the group of a stream; real nodes on both engines"""
 
 import asyncio
 import itertools
@@ -12,7 +12,8 @@ from hitless.core.evidence import Rules
 from hitless.core.observation import Level, ProbeEnded
 from hitless.server import serve
 from hitless.server.coordinator import Rejected
-from hitless.server.fleet import AGAIN_S, SPARE_S, Order
+from hitless.server.fleet import AGAIN_S, SPARE_S
+from hitless.server.fleet_orders import Order
 from hitless.server.hub import Connection
 from hitless.server.keys import Identity, KeyRole
 from hitless.server.node import Node, NodeConfig
@@ -135,7 +136,7 @@ def test_a_drained_provider_is_empty_after_as_long_as_its_targets_take(engine):
             await it.begin(agora={}, zegocloud={"starts_per_s": 10.0})
             for n in range(50):
                 await it.stream(f"s{n}")
-            ordered = await it.one.fleet.order(order())
+            ordered = await it.one.orders.order(order())
             left = []
             for _ in range(9):
                 await it.later(1.0)
@@ -162,7 +163,7 @@ def test_every_node_moves_its_own_streams_once(engine):
             await it.begin(agora={}, zegocloud={"starts_per_s": 1000.0})
             for n in range(40):
                 await it.stream(f"s{n}", node=f"n{1 + n % 2}")
-            await it.one.fleet.order(order())
+            await it.one.orders.order(order())
             await it.nodes[1].refresh()
             await it.nodes[1].fleet.tick(is_leader=False)
             half = await it.where()
@@ -188,7 +189,7 @@ def test_the_leader_moves_what_a_dead_node_has_left(engine):
             await it.begin(agora={}, zegocloud={})
             await it.one.store.nodes.heartbeat("n9", "", "0")
             await it.stream("s", node="n9")
-            await it.one.fleet.order(order())
+            await it.one.orders.order(order())
             await it.later(5.0)
             before = await it.where()
             await it.later(6.0)
@@ -316,7 +317,7 @@ def test_a_share_is_all_that_may_be_moved_automatically(engine):
             await it.later(1.0)
             await it.later(1.0)
             automatic = [*(await it.where()).values()].count("zegocloud")
-            await it.one.fleet.order(order())
+            await it.one.orders.order(order())
             await it.later(1.0)
             await it.later(1.0)
             return automatic, [*(await it.where()).values()].count("zegocloud")
@@ -339,11 +340,11 @@ def test_the_last_healthy_provider_is_not_emptied(engine):
             refused = []
             for by in (By.SERVER, By.OPERATOR):
                 try:
-                    await it.one.fleet.order(order(by=by))
+                    await it.one.orders.order(order(by=by))
                 except Rejected as rejected:
                     refused.append(rejected.because)
             try:
-                await it.one.fleet.order(order(by=By.OPERATOR, target="zegocloud"))
+                await it.one.orders.order(order(by=By.OPERATOR, target="zegocloud"))
             except Rejected as rejected:
                 refused.append(rejected.because)
             await it.later(1.0)
@@ -368,7 +369,7 @@ def test_no_room_means_that_streams_with_media_stay(engine):
             await it.stream("there", "zegocloud")
             for n in range(40):
                 await it.stream(f"s{n}")
-            ordered = await it.one.fleet.order(order())
+            ordered = await it.one.orders.order(order())
             for _ in range(3):
                 await it.later(1.0)
             return ordered, [*(await it.where()).values()].count("zegocloud")
@@ -395,7 +396,7 @@ def test_the_next_tier_is_asked_only_when_the_first_is_full(engine):
             )
             for n in range(200):
                 await it.stream(f"s{n}")
-            await it.one.fleet.order(order())
+            await it.one.orders.order(order())
             for _ in range(2):
                 await it.later(1.0)
             found = [*(await it.where()).values()]
@@ -426,7 +427,7 @@ def test_viewers_that_cannot_open_the_target_keep_a_stream_where_it_is(engine):
                 Member(stream="publisher", client="p", role=Role.PUBLISHER, node="n1",
                        adapters=("memory",))
             )  # fmt: skip
-            await it.one.fleet.order(order())
+            await it.one.orders.order(order())
             for _ in range(2):
                 await it.later(1.0)
             return await it.where()
@@ -446,10 +447,10 @@ def test_an_automatic_move_ends_when_its_source_is_well_again_or_its_target_is_n
             await it.begin(agora={}, zegocloud=dict(slow), webrtc=dict(slow))
             for n in range(20):
                 await it.stream(f"s{n}", live=False)
-            await it.one.fleet.order(order(by=By.SERVER))
+            await it.one.orders.order(order(by=By.SERVER))
             await it.later(1.0)
             well = [row.id for row in await it.one.store.fleet_moves.open()]
-            await it.one.fleet.order(order(target="zegocloud"))
+            await it.one.orders.order(order(target="zegocloud"))
             await it.later(1.0)
             running = [row.by for row in await it.one.store.fleet_moves.open()]
             change = ProviderChange(is_drained=True)
@@ -476,7 +477,7 @@ def test_a_move_that_had_its_time_is_over(engine):
                 Member(stream="stuck", client="v", role=Role.VIEWER, node="n1",
                        adapters=("memory",))
             )  # fmt: skip
-            await it.one.fleet.order(order())
+            await it.one.orders.order(order())
             await it.later(1.0)
             during = len(await it.one.store.fleet_moves.open())
             await it.later(SPARE_S + 1.0)

@@ -6,7 +6,7 @@ import asyncio
 
 from ..drill import Run, drill
 from ..ends import FAILING_CAMERA
-from ..stage import Process
+from ..process import Process
 
 
 MUTE_S = 60.0

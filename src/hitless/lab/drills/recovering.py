@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from ..drill import Run, carried, drill, where
-from ..stage import Process
+from ..process import Process
 
 
 @drill(

@@ -6,7 +6,8 @@ import asyncio
 from typing import Any, Final
 
 from ..drill import POLICY, STREAM, Run, drill, where
-from ..stage import OTHER_SERVER, SERVER, Process
+from ..process import Process
+from ..stage import OTHER_SERVER, SERVER
 
 
 _CROWD: Final = ("crowd-1", "crowd-2", "crowd-3")

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from ..drill import Run, attempts, drill
-from ..stage import Process
+from ..process import Process
 
 
 ALL = ("agora", "zegocloud", "webrtc")
