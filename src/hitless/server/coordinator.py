@@ -9,17 +9,18 @@ which reads what changed. Nothing here waits for a client.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ..client import protocol
 from ..client.protocol import PlanRequest
 from ..core.agreement import By
 from ..errors import HitlessError
-from . import returning
+from . import groups, returning
 from .hub import Connection, Hub
 from .keys import Identity, Permission
+from .notices import fenced, placement, unknown
 from .planner import Planner
 from .providers import Providers
 from .store import Store
@@ -36,13 +37,23 @@ WORDS_CHARS_MAX: Final = 300
 RELEASE_PAUSE_S: Final = 0.1
 """Whether all viewers have followed is asked at most this often for one stream [s]."""
 
-TOGETHER_S: Final = 2.0
-"""Two streams of a group that move within this are one event [s]."""
+MANY_TOPIC: Final = "streams"
+"""What other nodes are woken with when many streams changed."""
 
 _ANNOUNCED_SPARE: Final = 1024
 
 Tell = Callable[..., None]
 """Called with an event's name and fields: for log, metrics and webhooks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A stream, the epoch it is known at, where it is to go, and how long to wait [s]."""
+
+    stream: str
+    epoch: int
+    provider: str
+    delay_s: float = 0.0
 
 
 class Rejected(HitlessError):
@@ -188,12 +199,12 @@ class Coordinator:
                 over = protocol.Over(stream=seen.stream, because=row.because, epoch=row.epoch)
                 connection.send(over)
             elif is_publisher and (row is not None or (seen.epoch and not connection.is_hand)):
-                connection.send(_unknown(seen.stream))  # it starts anew, from its signed epoch
+                connection.send(unknown(seen.stream))  # it starts anew, from its signed epoch
             return
         if not connection.is_hand:  # a hand's session asks for a plan, with the one it had
             row = await self._corrected(connection, seen, row)
         if is_publisher and row.publisher != connection.client:
-            connection.send(_fenced(row))
+            connection.send(fenced(row))
             return
         if is_publisher and row.node != self._node:
             await self._store.streams.answer(row.id, row.publisher, self._node)
@@ -237,16 +248,16 @@ class Coordinator:
             wake=topic(claim.stream),
         )
         if row is None or row.state is StreamState.ENDED:
-            connection.send(_unknown(claim.stream))
+            connection.send(unknown(claim.stream))
             return
         if row.publisher != connection.client:
-            connection.send(_fenced(row))
+            connection.send(fenced(row))
             return
         connection.send(placement(row, is_own=is_accepted))
         if is_accepted:
             self._announce(row, skip=connection.client)
             self._tell("placement.claimed", row=row, because=row.because)
-            self.own(self._bring_along(row), f"group of {row.id}")
+            self.own(groups.bring_along(row, self._store, self), f"group of {row.id}")
 
     async def confirm(self, connection: Connection, confirm: protocol.Confirm) -> None:
         """Media flows where the placement says, at a publisher or at a viewer."""
@@ -333,8 +344,52 @@ class Coordinator:
         self._announce(after, delay_s=delay_s)
         self._tell("placement.moved", row=after, because=because)
         if not is_alone:
-            self.own(self._bring_along(after), f"group of {stream}")
+            self.own(groups.bring_along(after, self._store, self), f"group of {stream}")
         return after
+
+    async def move_all(self, wishes: Sequence[Wish], *, by: By, because: str) -> list[StreamRow]:
+        """
+        Place many streams at once, each where it is wanted, if nobody moved it meanwhile.
+
+        One transaction, one entry of the log each, one wake-up. The rest of a group is not brought
+        along: whoever moves many moves whole groups.
+
+        Returns:
+            Those that were moved.
+        """
+        at_s = {wish.stream: wish.delay_s for wish in wishes}
+        was = {wish.stream: wish for wish in wishes}
+        rows = await self._store.streams.claim_all(
+            [
+                Claim(
+                    stream=wish.stream,
+                    base_epoch=wish.epoch,
+                    provider=wish.provider,
+                    by=by,
+                    because=because[:WORDS_CHARS_MAX],
+                    node=self._node,
+                )
+                for wish in wishes
+            ],
+            wake=MANY_TOPIC,
+        )
+        await self._store.audit.append(
+            [
+                Audit(
+                    who=self._node,
+                    what="stream.moved",
+                    target=row.id,
+                    before={"epoch": was[row.id].epoch},
+                    after={"provider": row.provider, "epoch": row.epoch},
+                    because=row.because,
+                )
+                for row in rows
+            ]
+        )
+        for row in rows:
+            self._announce(row, delay_s=at_s[row.id])
+            self._tell("placement.moved", row=row, because=row.because)
+        return rows
 
     def changed(self, row: StreamRow) -> None:
         """A row changed, here or at another node: tell those who are connected here."""
@@ -390,7 +445,7 @@ class Coordinator:
         """A publisher that was replaced is told to stop; nobody watches it any more."""
         for connection in self._hub.clients(row.id, "publisher"):
             if connection.client != row.publisher:
-                connection.send(_fenced(row))
+                connection.send(fenced(row))
 
     def _release_soon(self, stream: str) -> None:
         if stream not in self._releasing and self._hub.clients(stream, "publisher"):
@@ -407,35 +462,9 @@ class Coordinator:
         row = await self._store.streams.one(stream)
         if row is None or not row.is_carried:
             return
-        members = await self._store.members.of_stream(stream)
-        behind = any(
-            member.role is Role.VIEWER
-            and member.epoch_seen < row.epoch
-            and (row.rescue_provider is None or member.provider != row.rescue_provider)
-            for member in members
-        )
-        if not behind:
+        if not await self._store.members.behind(stream, row.epoch, row.rescue_provider):
             message = protocol.Release(stream=stream, epoch=row.epoch)
             self._hub.tell(stream, message, "publisher")
-
-    async def _bring_along(self, row: StreamRow) -> None:
-        """Streams of one group move together; of two that part at once the first id leads."""
-        others = await self._store.streams.page(group=row.group_id, is_on=True)
-        apart = [one for one in others if one.provider != row.provider]
-        ahead = [
-            one
-            for one in apart
-            if one.id < row.id
-            and one.by != By.SERVER
-            and row.changed_s - one.changed_s < TOGETHER_S
-        ]
-        leader = min(ahead, key=lambda one: one.id, default=row)
-        because = f"with {leader.id} of its group: {leader.because}"
-        for one in [row] if ahead else apart:
-            with contextlib.suppress(Rejected):  # it went elsewhere or ended meanwhile
-                await self.move(
-                    one.id, leader.provider, by=By.SERVER, because=because, is_alone=True
-                )
 
     def own(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run something in the background; it ends with the coordinator."""
@@ -470,29 +499,7 @@ def topic(stream: str) -> str:
     return f"stream:{stream}"
 
 
-def placement(row: StreamRow, *, is_own: bool = False, delay_s: float = 0.0) -> protocol.Placement:
-    """Return a row as the message that tells of it."""
-    return protocol.Placement(
-        stream=row.id,
-        epoch=row.epoch,
-        provider=row.provider,
-        because=row.because,
-        is_own=is_own,
-        delay_s=delay_s,
-    )
-
-
 def _check(who: Identity, permission: Permission, request: PlanRequest) -> None:
     check_names(request.stream, request.client)
     if not who.may(permission, request.stream):
         raise Rejected(403, "forbidden", f"this key may not do that: its role is {who.role}")
-
-
-def _fenced(row: StreamRow) -> protocol.Over:
-    because = f"another client publishes it since epoch {row.epoch}"
-    return protocol.Over(stream=row.id, because=because, epoch=row.epoch)
-
-
-def _unknown(stream: str) -> protocol.Problem:
-    message = "there is no such stream any more: start it anew"
-    return protocol.Problem(code="unknown-stream", message=message, stream=stream)

@@ -13,7 +13,7 @@ import asyncio
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -24,7 +24,7 @@ from ..client.protocol import Down
 EXTENSION: Final = "hitless.direct"
 """Under this name a scope holds the protocol, where there is one."""
 
-AT_ONCE_S: Final = 0.05
+AT_ONCE_S: Final = 0.03
 """So long is sent before the loop turns [s]: what is told to many goes before what they answer."""
 
 _LOOK_EACH: Final = 32
@@ -88,6 +88,7 @@ class Direct(WebSocketsSansIOProtocol):
         """Let go of everything: a circle would wait for the collector, and hold it up."""
         super().connection_lost(exc)
         self.hear = self.flow = None
+        self.conn.parser.close()  # a generator of `conn` that `conn` holds
 
 
 def way_of(scope: Mapping[str, Any]) -> Direct | None:
@@ -107,28 +108,32 @@ def frame(data: bytes) -> bytes:
     return head + data
 
 
-class Departures:
-    """
-    Sends what waits at many connections, some at a time, so that the loop turns between them.
+class Leaving(Protocol):
+    """Where messages wait."""
 
-    A connection is anything that has `pop()`: its next message and its way, or None.
-    """
+    def pop(self) -> tuple[Down, Direct] | None:
+        """Return the next message and its way; None: nothing can be sent now."""
+        ...
+
+
+class Departures:
+    """Sends what waits at many connections; between some of them the loop turns."""
 
     def __init__(self) -> None:
-        self._ready: deque[Callable[[], tuple[Down, Direct] | None]] = deque()
+        self._ready: deque[Leaving] = deque()
         self._is_running = False
         self._last: tuple[Down, bytes] | None = None
 
-    def add(self, pop: Callable[[], tuple[Down, Direct] | None]) -> None:
-        """Send soon what `pop` returns, until it returns None."""
-        self._ready.append(pop)
+    def add(self, leaving: Leaving) -> None:
+        """Send soon what waits there, until it pops None."""
+        self._ready.append(leaving)
         if not self._is_running:
             self._is_running = True
             asyncio.get_running_loop().call_soon(self._some)
 
-    def drain(self, pop: Callable[[], tuple[Down, Direct] | None]) -> None:
-        """Send now what `pop` returns, until it returns None."""
-        while (found := pop()) is not None:
+    def drain(self, leaving: Leaving) -> None:
+        """Send what waits there now, until it pops None."""
+        while (found := leaving.pop()) is not None:
             message, way = found
             way.say(self._framed(message))
 
@@ -137,11 +142,11 @@ class Departures:
         until_s, sent = loop.time() + AT_ONCE_S, 0
         while self._ready and (sent % _LOOK_EACH or loop.time() < until_s):
             sent += 1
-            pop = self._ready.popleft()
-            if (found := pop()) is not None:
+            leaving = self._ready.popleft()
+            if (found := leaving.pop()) is not None:
                 message, way = found
                 way.say(self._framed(message))
-                self._ready.append(pop)
+                self._ready.append(leaving)
         self._is_running = bool(self._ready)
         if self._ready:
             loop.call_soon(self._some)

@@ -21,7 +21,7 @@ import msgspec
 from ..core import fleet, rendezvous
 from ..core.agreement import By
 from ..core.evidence import Word
-from .coordinator import Coordinator, Rejected, Tell
+from .coordinator import Coordinator, Rejected, Tell, Wish
 from .fleet_orders import Order, Orders
 from .judging import Judge
 from .moves import MIN_VIEWER_REACH
@@ -48,7 +48,7 @@ ALIVE_S: Final = 10.0
 """A node not heard of for so long [s] leaves its streams to the leader."""
 
 _PAGE: Final = 500
-_AT_ONCE: Final = 64
+_AT_ONCE: Final = 200
 
 
 class Fleet:
@@ -118,7 +118,7 @@ class Fleet:
         plan = _plan_of(row)
         if self._node not in plan.shares:
             plan = replace(plan, shares={**plan.shares, self._node: fleet.NodeShare()})
-        streams = await self._own(row, plan, is_leader=is_leader)
+        streams, epochs = await self._own(row, plan, is_leader=is_leader)
         is_frozen = is_ours and self._settings().is_frozen
         # Who hears of it at once deals from its very beginning, the first slot included.
         from_s = row.begun_s if not is_begun and now_s - row.begun_s < 1.0 else now_s
@@ -130,30 +130,25 @@ class Fleet:
         self._tell_held(row, deal.held)
         due = list(itertools.takewhile(lambda one: one.at_s < until_s, deal.moves))
         for at in range(0, len(due), _AT_ONCE):
-            lot = due[at : at + _AT_ONCE]
-            await asyncio.gather(*(self._move(row, one, one.at_s - now_s) for one in lot))
-
-    async def _move(self, row: FleetMove, due: fleet.Due, delay_s: float) -> None:
-        try:
-            await self._coordinator.move(
-                due.stream,
-                due.target,
-                by=By(row.by),
-                because=row.because,
-                delay_s=max(0.0, round(delay_s, 3)),
-                is_alone=True,  # its group has the same key, and so the same target
-            )
-        except Rejected as rejected:
-            if rejected.code != "moved-meanwhile":
-                self._tell(
-                    "move.refused",
-                    stream=due.stream, provider=due.target, because=rejected.because,
-                )  # fmt: skip
+            lot = [
+                Wish(
+                    stream=one.stream,
+                    epoch=epochs[one.stream],
+                    provider=one.target,
+                    delay_s=max(0.0, round(one.at_s - now_s, 3)),
+                )
+                for one in due[at : at + _AT_ONCE]
+                if one.target in self._providers.rows
+            ]
+            await self._coordinator.move_all(lot, by=By(row.by), because=row.because)
 
     async def _own(
         self, row: FleetMove, plan: fleet.FleetMove, *, is_leader: bool
-    ) -> list[fleet.Moving]:
-        """Return the source's streams that this node answers for, less those it may not move."""
+    ) -> tuple[list[fleet.Moving], dict[str, int]]:
+        """
+        Return the source's streams that this node answers for, less those it may not move, and
+        the epoch of each.
+        """
         nodes = {self._node}
         if is_leader:
             alive = {one.name for one in await self._store.nodes.alive(ALIVE_S)}
@@ -162,10 +157,12 @@ class Fleet:
         reach = await self._reach(row.source, plan.targets)
         share = self._settings().share if row.by == By.SERVER else 100
         found: list[fleet.Moving] = []
+        epochs: dict[str, int] = {}
         for node in sorted(nodes):
             async for stream in self._streams_of(row.source, node):
                 key = rendezvous.key(stream.group_id)
                 if rendezvous.share_of(key, share):
+                    epochs[stream.id] = stream.epoch
                     found.append(
                         fleet.Moving(
                             id=stream.id,
@@ -176,7 +173,7 @@ class Fleet:
                             can_open=reach.get(stream.id),
                         )
                     )
-        return found
+        return found, epochs
 
     async def _streams_of(self, provider: str, node: str) -> AsyncIterator[StreamRow]:
         after: str | None = None

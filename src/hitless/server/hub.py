@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Final
 
 from ..client.protocol import Down, Problem, Role
@@ -70,8 +69,9 @@ class Connection:
         self.last_word: Problem | None = None
         self._outbox: deque[Down] = deque()
         self._some: asyncio.Event | None = None
-        self._leave: Callable[[], None] | None = None
-        self._drain: Callable[[], None] | None = None
+        self._way: Direct | None = None
+        self._departures: Departures | None = None
+        self._is_leaving = False
 
     @property
     def whose(self) -> Whose:
@@ -80,15 +80,14 @@ class Connection:
 
     def send(self, message: Down) -> None:
         """Put a message on its way; a client that is too far behind is cut instead."""
-        if len(self._outbox) >= OUTBOX_MAX and self._drain is not None:
-            self._drain()  # it may be our own loop that had no time
+        if len(self._outbox) >= OUTBOX_MAX and self._departures is not None:
+            self._departures.drain(self)  # it may be our own loop that had no time
         if len(self._outbox) >= OUTBOX_MAX:
             self.end("too-slow", f"{OUTBOX_MAX} messages waited for it: read faster")
             return
         self._outbox.append(message)
-        if self._leave is not None:
-            self._leave()
-        elif self._some is not None:
+        self._leave()
+        if self._some is not None:
             self._some.set()
 
     def end(self, code: str, message: str) -> None:
@@ -112,26 +111,32 @@ class Connection:
         self._outbox.clear()
         return messages
 
+    # --- The short way out ---
+
     def leave_by(self, way: Direct, departures: Departures) -> None:
-        """Deliver by this way from now on; nobody asks for the `next` then."""
-        is_leaving = False
+        """Deliver by this way from now on, until `stay`; nobody asks for the `next` then."""
+        self._way, self._departures = way, departures
+        way.flow = self._leave
+        self._leave()
 
-        def pop() -> tuple[Down, Direct] | None:
-            nonlocal is_leaving
-            if self._outbox and way.has_room and not self.cut.is_set():
-                return self._outbox.popleft(), way
-            is_leaving = False
-            return None
+    def stay(self) -> None:
+        """Deliver nothing more, and let go of the way. Idempotent."""
+        if self._way is not None:
+            self._way.flow = None
+        self._way = self._departures = None
 
-        def leave() -> None:
-            nonlocal is_leaving
-            if not is_leaving:
-                is_leaving = True
-                departures.add(pop)
+    def pop(self) -> tuple[Down, Direct] | None:
+        """Return the next message and its way; None: nothing can be sent now. For `Departures`."""
+        way = self._way
+        if way is not None and self._outbox and way.has_room and not self.cut.is_set():
+            return self._outbox.popleft(), way
+        self._is_leaving = False
+        return None
 
-        self._leave = way.flow = leave
-        self._drain = partial(departures.drain, pop)
-        leave()
+    def _leave(self) -> None:
+        if not self._is_leaving and self._departures is not None:
+            self._is_leaving = True
+            self._departures.add(self)
 
 
 class Hub:

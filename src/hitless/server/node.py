@@ -27,7 +27,7 @@ from ..errors import HitlessError
 from .addresses import Allowed
 from .alerts import Alerts, Signals
 from .clock import wall_s
-from .coordinator import Coordinator, topic
+from .coordinator import MANY_TOPIC, Coordinator, topic
 from .database import Database, StoreUnavailable, open_database
 from .fleet import ALIVE_S, Fleet
 from .fleet_orders import TOPIC as FLEET_TOPIC
@@ -252,15 +252,18 @@ class Node:
         await self.refresh()
         await self.coordinator.flush()
         await self.rescues.sweep()
-        changes = await self.store.streams.changed_since(self._since_s)
-        for row in changes.rows:
-            self._changed(row)
-        self._since_s = changes.at_s - OVERLAP_S
+        await self._read_changes()
         await self.probing.follow(is_leader=self.is_leader)
         if self.lease is not None:
             await self.fleet.lead(self.lease)
         await self.fleet.tick(is_leader=self.is_leader)
         await self.history.sample(tuple(self.providers.rows), is_leader=self.is_leader)
+
+    async def _read_changes(self) -> None:
+        changes = await self.store.streams.changed_since(self._since_s)
+        for row in changes.rows:
+            self._changed(row)
+        self._since_s = changes.at_s - OVERLAP_S
 
     async def _listen(self) -> None:
         async for woken in self._database.woken():
@@ -268,6 +271,8 @@ class Node:
                 await self._kept(self._stream_changed(woken.removeprefix(topic(""))), "wake-up")
             elif woken in (PROVIDERS_TOPIC, KEYS_TOPIC, SETTINGS_TOPIC):
                 await self._kept(self.refresh(), "wake-up")
+            elif woken == MANY_TOPIC:
+                await self._kept(self._read_changes(), "wake-up")
             elif woken == FLEET_TOPIC:
                 await self._kept(self.fleet.tick(is_leader=self.is_leader), "wake-up")
 

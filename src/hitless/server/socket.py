@@ -77,6 +77,8 @@ async def serve(socket: WebSocket[Any, Any, Any], node: Node, who: Identity) -> 
                 await _say_no(socket, rejected.code, rejected.because)
     finally:
         await client.aclose()
+        # It holds itself by these two, and with it all of the connection: see `garbage.py`.
+        socket.receive = socket.send = _over
 
 
 async def turn_away(socket: WebSocket[Any, Any, Any], code: str, message: str) -> None:
@@ -349,7 +351,8 @@ async def _directly(
             if (data := await _received(socket)) is not None:
                 await client.hear(data)
     finally:
-        way.hear = way.flow = connection.cut.then = None
+        way.hear = connection.cut.then = None
+        connection.stay()
         connection.cut.set()  # nothing follows the last word
 
 
@@ -380,6 +383,10 @@ async def _by_tasks(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _over(*_: Any) -> Any:  # Any: as the framework has it
+    raise WebSocketDisconnect(detail="gone")
 
 
 def _answer(connection: Connection, code: str, because: str, stream: str = "") -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
 
 from .database import Database, Sql
 from .store_rows import FORGET_MAX, Where, count, encoded, typed
@@ -14,6 +18,10 @@ from .store_rows import FORGET_MAX, Where, count, encoded, typed
 
 SEEN_MAX: Final = 1_024
 """Members of one statement of `Members.seen`; more take more statements of one transaction."""
+
+
+_AT_ONCE: Final = 200
+"""Rows that are read where they are asked for: less than 1 ms."""
 
 
 class Role(StrEnum):
@@ -132,6 +140,24 @@ class Members:
         """Return a stream's members by client."""
         return await self._where("stream = $1 ORDER BY client", stream)
 
+    async def behind(self, stream: str, epoch: int, besides: str | None = None) -> int:
+        """
+        Return how many viewers of a stream obey no epoch as new as this one yet.
+
+        Args:
+            stream: Which.
+            epoch: Of its placement.
+            besides: Who is at this provider does not count; None: everybody does.
+        """
+        rows = await self._database.read(
+            "SELECT count(*) AS behind FROM members WHERE stream = $1 AND role = 'viewer' "
+            "AND epoch_seen < $2 AND (provider IS NULL OR provider <> $3)",
+            stream,
+            epoch,
+            besides or "",
+        )
+        return int(rows[0]["behind"] or 0)
+
     async def of_node(self, node: str) -> list[Member]:
         """Return the members that talk with a node, by stream and client."""
         return await self._where("node = $1 ORDER BY stream, client", node)
@@ -162,7 +188,31 @@ class Members:
 
     async def _where(self, condition: str, value: str) -> list[Member]:
         rows = await self._database.read(f"SELECT * FROM members WHERE {condition}", value)
-        return [typed(row, Member) for row in rows]
+        if len(rows) <= _AT_ONCE:
+            return [_member(row) for row in rows]
+        # Ten thousand take 30 ms: in a thread, so that the loop turns meanwhile.
+        return await asyncio.to_thread(lambda: [_member(row) for row in rows])
+
+
+def _member(row: Mapping[str, Any]) -> Member:  # Any: a column's value, by its name
+    """Return a row as `typed` does, in a quarter of its time: a stream has thousands of them."""
+    return Member(
+        stream=row["stream"],
+        client=row["client"],
+        role=Role(row["role"]),
+        node=row["node"],
+        adapters=_words(row["adapters"]),
+        codecs=_words(row["codecs"]),
+        epoch_seen=row["epoch_seen"],
+        provider=row["provider"],
+        joined_s=row["joined_s"],
+        seen_s=row["seen_s"],
+    )
+
+
+@lru_cache(maxsize=1024)
+def _words(text: str) -> tuple[str, ...]:
+    return msgspec.json.decode(text, type=tuple[str, ...])
 
 
 def _seen(signs: Sequence[Seen]) -> Sql:

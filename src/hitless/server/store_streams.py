@@ -7,9 +7,11 @@ moved past whatever signed epoch a client presents.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from .database import Database, Sql, StoreUnavailable
 from .store_nodes import Lease, held
@@ -309,21 +311,7 @@ class Streams:
             claim before (its answer got lost), or because somebody else wanted the same. A
             refused claimant obeys that placement. None: an unknown stream, not taken back.
         """
-        change = Sql(
-            _CLAIM,
-            (
-                claim.stream,
-                claim.base_epoch,
-                claim.presented_epoch,
-                claim.taken_back_at,
-                claim.provider,
-                claim.by,
-                claim.because,
-                claim.publisher,
-                int(claim.is_carried),
-            ),
-            must=True,
-        )
+        change = _claim(claim, must=True)
         said = (change, *audited(audit), *held(self._database, lease))
         for _ in range(_RACES_MAX):
             row = first(await self._database.write(*said, wake=wake), StreamRow)
@@ -339,6 +327,22 @@ class Streams:
                 continue  # it came between the two looks
             return row, row is not None and _is_repeated(claim, row)
         raise StoreUnavailable("the stream comes and goes too often: try again")
+
+    async def claim_all(
+        self, claims: Sequence[Claim], *, wake: str | None = None
+    ) -> list[StreamRow]:
+        """
+        Change many placements in one transaction, each if nobody did since its epoch.
+
+        Returns:
+            Those that were changed, in the order of their ids; the others were refused.
+        """
+        # In one order everywhere: two nodes never wait for each other's rows.
+        ordered = sorted(claims, key=lambda claim: claim.stream)
+        written = await self._database.write(
+            *(_claim(claim, must=False) for claim in ordered), wake=wake
+        )
+        return [typed(row, StreamRow) for rows in written or () for row in rows]
 
     async def _take_back(
         self, claim: Claim, audit: Audit | None, wake: str | None
@@ -472,7 +476,8 @@ class Streams:
                 *after,
                 PAGE_MAX,
             )
-            rows += [typed(row, StreamRow) for row in found]
+            # Thousands begin in a second: in a thread, so that the loop turns meanwhile.
+            rows += await asyncio.to_thread(_streams, found)
             if len(found) < PAGE_MAX:
                 return Changes(rows=tuple(rows), at_s=float(now[0]["now_s"] or 0.0))
             after = (rows[-1].changed_s, rows[-1].id)
@@ -518,6 +523,24 @@ class Streams:
         return count(written)
 
 
+def _claim(claim: Claim, *, must: bool) -> Sql:
+    return Sql(
+        _CLAIM,
+        (
+            claim.stream,
+            claim.base_epoch,
+            claim.presented_epoch,
+            claim.taken_back_at,
+            claim.provider,
+            claim.by,
+            claim.because,
+            claim.publisher,
+            int(claim.is_carried),
+        ),
+        must=must,
+    )
+
+
 def _is_accepted(claim: Claim, row: StreamRow) -> bool:
     """Whether `_CLAIM` takes this row."""
     is_own = claim.publisher == row.publisher
@@ -525,6 +548,21 @@ def _is_accepted(claim: Claim, row: StreamRow) -> bool:
     is_ahead = is_own and claim.base_epoch > row.epoch
     is_on = row.state is not StreamState.ENDED
     return is_on and (claim.presented_epoch > row.epoch or is_fresh or is_ahead)
+
+
+_FIELDS: Final = tuple(field.name for field in fields(StreamRow))
+
+
+def _stream(row: Mapping[str, Any]) -> StreamRow:  # Any: a column's value, by its name
+    """Return a row as `typed` does, in a third of its time."""
+    found = {name: row[name] for name in _FIELDS}
+    found["state"] = StreamState(found["state"])
+    found["is_carried"] = bool(found["is_carried"])
+    return StreamRow(**found)
+
+
+def _streams(rows: Sequence[Mapping[str, Any]]) -> list[StreamRow]:
+    return [_stream(row) for row in rows]
 
 
 def _is_repeated(claim: Claim, row: StreamRow) -> bool:

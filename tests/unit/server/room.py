@@ -124,6 +124,12 @@ class Rows:
                 member = replace(member, epoch_seen=epoch, provider=sign.provider)
                 self.present[sign.stream, sign.client] = member
 
+    async def behind(self, stream, epoch, besides=None):
+        return sum(
+            member.role is Role.VIEWER and member.epoch_seen < epoch
+            for member in await self.of_stream(stream)
+        )
+
     async def of_stream(self, stream):
         return [member for (name, _), member in self.present.items() if name == stream]
 

@@ -14,6 +14,7 @@ from hitless.server import serve
 from hitless.server.coordinator import Rejected
 from hitless.server.fleet import AGAIN_S, SPARE_S
 from hitless.server.fleet_orders import Order
+from hitless.server.groups import bring_along
 from hitless.server.hub import Connection
 from hitless.server.keys import Identity, KeyRole
 from hitless.server.node import Node, NodeConfig
@@ -547,7 +548,9 @@ def test_co_hosts_that_part_at_the_same_moment_meet_again(engine):
                           because="silence", publisher=row.publisher)
                 )  # fmt: skip
             page = await it.one.store.streams.page()
-            await asyncio.gather(*(it.one.coordinator._bring_along(row) for row in page))
+            await asyncio.gather(
+                *(bring_along(row, it.one.store, it.one.coordinator) for row in page)
+            )
             return await it.where()
 
     assert go(main()) == {"ann": "zegocloud", "bob": "zegocloud"}

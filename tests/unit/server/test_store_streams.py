@@ -516,3 +516,24 @@ def test_only_streams_long_over_are_forgotten(engine):
             return count, [row.id for row in await store.streams.page()]
 
     assert go(main()) == (1, ["new", "on"])
+
+def test_many_claims_are_one_transaction_and_each_is_won_or_lost_by_itself(engine):
+    """
+    What somebody moved meanwhile stays where it is; the rest goes.
+    """
+
+    async def main():
+        async with stored(engine) as store:
+            for name in ("c", "a", "b"):
+                await store.streams.start(start(stream=name))
+            await store.streams.claim(claim(1, "zegocloud", stream="b"))
+            moved = await store.streams.claim_all(
+                [claim(1, "webrtc", stream=name) for name in ("c", "b", "a", "nobody")]
+            )
+            none = await store.streams.claim_all([])
+            return moved, none, {row.id: placement(row) for row in await store.streams.page()}
+
+    moved, none, rows = go(main())
+    assert [row.id for row in moved] == ["a", "c"]
+    assert none == []
+    assert rows == {"a": (2, "webrtc"), "b": (2, "zegocloud"), "c": (2, "webrtc")}
