@@ -92,7 +92,7 @@ def everything() -> list[Step]:
         *check(10_000),
         pytest("conformance"),
         pytest("interop", limit_s=600.0),
-        pytest("e2e", limit_s=600.0),
+        pytest("e2e", limit_s=900.0),
         Step(name="drills", command=(*drills, "var/drills.json"), limit_s=1500.0),
         Step(name="alone", command=(*drills, "var/alone.json", "--alone"), limit_s=900.0),
         Step(name="loss", command=("hitless", "soak", "--loss", "--seconds", "60"), limit_s=180.0),
