@@ -440,8 +440,7 @@ def test_the_loss_of_the_signalling_connection_means_nothing() -> None:
         leg = await provider.start_stream("show", feed)
         view = await provider.join_stream("show")
         assert provider._signalling_made is not None
-        assert provider._signalling_made._http is not None
-        await provider._signalling_made._http.close()
+        await provider._signalling_made._connections.http().close()
         await asyncio.sleep(0.4)
         now = asyncio.get_running_loop().time()
         assert leg.liveness.quiet(now) is None
