@@ -7,7 +7,7 @@ Two nodes on PostgreSQL, half of the streams and of the clients at each, one pub
 viewer a stream. Two ways, which take turns in one run: an operator's order for the whole provider
 (one row, one wake-up; each node works out its own streams), and, beside it, one change and one
 NOTIFY for each stream, eight at a time, of which the same nodes then tell their clients. The
-targets accept what comes: nothing here is paced by them.
+targets accept what comes: nothing here is paced by them. Clients confirm 3 s after they heard.
 """
 
 from __future__ import annotations
@@ -22,12 +22,25 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-from server_peers import OTHERS, Crowd, answer, end, folder, now_s, reply, say, served, spread
+from server_peers import (
+    OTHERS,
+    Crowd,
+    Peer,
+    answer,
+    end,
+    folder,
+    now_s,
+    reply,
+    say,
+    served,
+    spread,
+)
 
 from hitless.server.database import Sql, open_database
 from hitless.server.serve import new_keys
@@ -40,7 +53,7 @@ from postgres_server import PostgresServer, programs
 
 
 ME = str(Path(__file__).resolve())
-STREAMS, ROUNDS, AT_ONCE, SETTLE_S = 1000, 4, 8, 4.0
+STREAMS, ROUNDS, AT_ONCE, SETTLE_S, FOLLOW_S = 1000, 4, 8, 8.0, 3.0
 
 
 def play_clients(host: str, port: int, keys: list[str], names: list[str]) -> None:
@@ -55,7 +68,12 @@ def play_clients(host: str, port: int, keys: list[str], names: list[str]) -> Non
     crowd.join(keys, hello, 2 * len(names))
     reply("ready")
     epoch, moved, last_s = 1, set[int](), 0.0
+    confirms: deque[tuple[float, Peer, dict[str, Any]]] = deque()
     while True:
+        while confirms and confirms[0][0] <= now_s():
+            _, peer, told = confirms.popleft()
+            peer.send(say(type="confirm", stream=told["stream"], epoch=told["epoch"],
+                          provider=told["provider"]))  # fmt: skip
         for peer in crowd.ready(0.01):
             for message in peer.messages():
                 if b'"placement"' not in message:
@@ -64,8 +82,8 @@ def play_clients(host: str, port: int, keys: list[str], names: list[str]) -> Non
                 if told["epoch"] == epoch + 1 and peer.number not in moved:  # it may be told twice
                     moved.add(peer.number)
                     last_s = now_s()
-                peer.send(say(type="confirm", stream=told["stream"], epoch=told["epoch"],
-                              provider=told["provider"]))  # fmt: skip
+                # Its media has to arrive first.
+                confirms.append((now_s() + FOLLOW_S, peer, told))
         if len(moved) == 2 * len(names):
             reply({"last_s": last_s})
             epoch, moved = epoch + 1, set()

@@ -71,8 +71,10 @@ def drill(
     if to is not None and not is_quiet:
         _write(to, [])  # what cannot be written is known before the drills have run
     with machine_lock(lambda line: click.echo(line, err=is_quiet)):
-        results = asyncio.run(_run(wanted, runs, is_alone=is_alone, quiet=is_quiet))
-    if to is not None:
+        results = asyncio.run(
+            _run(wanted, runs, is_alone=is_alone, to=None if is_quiet else to, quiet=is_quiet)
+        )
+    if to is not None and is_quiet:
         _write(to, results)
     if str(to) != "-":
         _summary(wanted, results)
@@ -80,11 +82,15 @@ def drill(
         ctx.exit(FAILED)
 
 
-async def _run(wanted: list[Drill], runs: int, *, is_alone: bool, quiet: bool) -> list[Result]:
-    results = []
+async def _run(
+    wanted: list[Drill], runs: int, *, is_alone: bool, to: Path | None, quiet: bool
+) -> list[Result]:
+    results: list[Result] = []
     total = len(wanted) * runs
     async for one, number, result in perform_all(wanted, runs, is_alone=is_alone):
         results.append(result)
+        if to is not None:
+            _write(to, results)  # each time: Ctrl-C after an hour loses nothing
         verdict = (
             click.style("passed", fg="green") if result.passed else click.style("FAILED", fg="red")
         )

@@ -249,11 +249,11 @@ class ControlPlane:
         if served is None:
             return
         served.hasten()
-        seen = self._greeted.pop(session, None)
+        self._greeted.pop(session, None)
         rest = [(id, one) for id, one in self._served.items() if one.stream == served.stream]
         if any(one.role in (served.role, Role.PUBLISHER) for _, one in rest):
             return  # for the server this client goes on with it
-        if seen is None or not self._link.is_connected:
+        if not self._link.is_connected:
             self._unsaid[session] = (self._seen(session, served), because)
             if len(self._unsaid) > UNSAID_MAX:
                 del self._unsaid[next(iter(self._unsaid))]

@@ -7,9 +7,7 @@ its database believes the epoch in it, and no client can raise an epoch by itsel
 
 from __future__ import annotations
 
-import base64
 import hmac
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,7 +126,7 @@ class PlanSigner:
         self._keys = {
             key.id: hmac.digest(key.octets, b"hitless plan v1", "sha256") for key in keys
         }
-        self._header = _encoded({"alg": _ALGORITHM, "kid": keys[0].id, "typ": _TYPE})
+        self._headers = {"kid": keys[0].id, "typ": _TYPE}
         self._newest = self._keys[keys[0].id]
 
     def sign(self, facts: PlanFacts) -> str:
@@ -143,7 +141,7 @@ class PlanSigner:
             msgspec.convert(claims, PlanFacts)
         except msgspec.ValidationError as exc:
             raise ConfigError(f"no plan can say this: {exc}") from None
-        return _signed(self._header, claims, self._newest)
+        return jwt.encode(claims, self._newest, algorithm=_ALGORITHM, headers=self._headers)
 
     def verify(self, token: str, now_s: float) -> PlanFacts:
         """
@@ -179,28 +177,6 @@ class PlanSigner:
             return msgspec.convert(claims, PlanFacts)
         except (jwt.PyJWTError, msgspec.ValidationError):
             raise PlanRefused("this plan was changed, or signed by somebody else") from None
-
-
-def _encoded(part: object) -> bytes:
-    text = json.dumps(part, separators=(",", ":"))  # escaped, as the limits above reckon with
-    return base64.urlsafe_b64encode(text.encode("ascii")).rstrip(b"=")
-
-
-def _signed(header: bytes, claims: Mapping[str, Any], secret: bytes) -> str:
-    """
-    Return a JWT with HS256 (RFC 7515 section 3.1): PyJWT's own, in a third of its time.
-
-    Args:
-        header: Encoded already.
-        claims: What it says; of any JSON type.
-        secret: One that `jwt.encode` accepted before.
-    """
-    said = header + b"." + _encoded(claims)
-    seal = base64.urlsafe_b64encode(hmac.digest(secret, said, "sha256")).rstrip(b"=")
-    return (said + b"." + seal).decode("ascii")
-
-
-_PLAIN_HEADER: Final = _encoded({"alg": _ALGORITHM, "typ": "JWT"})
 
 
 # --- Credentials ---
@@ -323,7 +299,7 @@ class StreamTokens:
             # No `iat`: a provider whose clock is behind ours would refuse what is from the future.
             "exp": int(now_s + ttl_s),
         }
-        return {"token": _signed(_PLAIN_HEADER, claims, self._secret)}
+        return {"token": jwt.encode(claims, self._secret, algorithm=_ALGORITHM)}
 
 
 def _claim_names(claims: object) -> tuple[str, str]:
