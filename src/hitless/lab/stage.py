@@ -92,7 +92,9 @@ class Stage:
         try:
             await self._guard.start()
             limit = aiohttp.ClientTimeout(total=5)
-            self._http = aiohttp.ClientSession(timeout=limit)
+            # A new connection each time: one kept alive may be closed just when it is used.
+            connector = aiohttp.TCPConnector(force_close=True)
+            self._http = aiohttp.ClientSession(timeout=limit, connector=connector)
             await asyncio.gather(
                 self.start_server(), *(self.start_stand(name) for name in self.names)
             )
