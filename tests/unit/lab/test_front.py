@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import warnings
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -200,7 +202,12 @@ def at_desk(what):
         async with asyncio.timeout(10), desk() as here:
             return await what(here)
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    finally:
+        with warnings.catch_warnings():  # aiohttp leaves what was cut to the collector
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 # --- Passing on ---
@@ -667,6 +674,7 @@ def test_what_was_held_too_long_is_cut(monkeypatch):
         with pytest.raises(aiohttp.ClientConnectionError):
             await here.call("/echo")
         message = await socket.receive(1)
+        await socket.close()
         monkeypatch.setattr(front, "HELD_S_MAX", 60)
         held = asyncio.create_task(here.call("/echo"))
         await asyncio.sleep(0.05)
