@@ -225,7 +225,7 @@ class ControlPlane:
         if state is None or news.stream is None or news.provider is None:
             return
         error = str(news.fields.get("error") or "")
-        for id, served in self._leading():
+        for _, served in self._leading():
             if (served.stream, served.role.value) != (news.stream, news.fields.get("role")):
                 continue
             self._link.send(
@@ -240,8 +240,13 @@ class ControlPlane:
             )
             if error == CredentialsRejected.__name__:
                 served.rejected.add(news.provider)  # whoever asks next gets a new one
-            if served.delayed is not None and not self._has_media(id):
-                self._move(served)
+        for id, served in tuple(self._served.items()):
+            is_meant = (served.stream, served.role.value) == (
+                news.stream,
+                news.fields.get("role"),
+            )
+            if is_meant and served.delayed is not None and not self._has_media(id):
+                self._move(served)  # nothing is lost by moving now
 
     def finish(self, session: str, because: str) -> None:
         """Tell the server that a session is over, now or when it is back. Idempotent."""

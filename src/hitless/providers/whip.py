@@ -12,7 +12,7 @@ from yarl import URL
 
 from ..core.events import Role
 from ..core.policy import SelfView
-from ..errors import ConfigError, MediaLost, Retry
+from ..errors import ConfigError, CredentialsRejected, MediaLost, Retry
 from ..media.feed import Feed
 from ..media.frame import Codec, Kind
 from ..media.liveness import Liveness
@@ -27,6 +27,7 @@ from .whip_legs import PublishingLeg, ViewingLeg
 
 _STREAM: Final = "{stream}"
 _STREAM_LENGTH_MAX: Final = 256
+_REJECTED_MAX: Final = 1000  # streams whose last credential was rejected
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -90,6 +91,7 @@ class Whip:
         self._one_kind_s = one_kind_silence_s
         self._signalling_made: Signalling | None = None
         self._legs: set[PublishingLeg | ViewingLeg] = set()
+        self._rejected: set[tuple[str, Role]] = set()
 
     @property
     def name(self) -> str:
@@ -113,7 +115,7 @@ class Whip:
             own_view=own_view,
             keep_view=self._self_view is SelfView.KEPT,
         )
-        await self._open(leg)
+        await self._open(leg, (stream, Role.PUBLISHER))
         return leg
 
     async def join_stream(self, stream: str) -> ViewingLeg:
@@ -135,7 +137,7 @@ class Whip:
         leg = ViewingLeg(
             lambda take: Subscription(signalling, url, lambda: new_peer(take)), signalling
         )
-        await self._open(leg)
+        await self._open(leg, (stream, Role.VIEWER))
         return leg
 
     async def aclose(self) -> None:
@@ -147,12 +149,17 @@ class Whip:
 
     # --- Inside ---
 
-    async def _open(self, leg: PublishingLeg | ViewingLeg) -> None:
+    async def _open(self, leg: PublishingLeg | ViewingLeg, what: tuple[str, Role]) -> None:
         deadline = asyncio.get_running_loop().time() + self._first_media_s
         self._legs.add(leg)
         leg.when_closed(lambda: self._legs.discard(leg))
         try:
             await leg.open(deadline)
+        except CredentialsRejected:
+            if len(self._rejected) < _REJECTED_MAX:
+                self._rejected.add(what)  # the next attempt asks to renew it
+            await leg.aclose(wait=False)
+            raise
         except MediaLost as exc:
             news = self._learn(leg.answer)
             await leg.aclose(wait=False)
@@ -180,7 +187,9 @@ class Whip:
             )
         if self._credentials is None:
             return self._signalling_made
-        access = Access(provider=self._name, stream=stream, role=role)
+        renew = (stream, role) in self._rejected
+        self._rejected.discard((stream, role))
+        access = Access(provider=self._name, stream=stream, role=role, renew=renew)
         return self._signalling_made.scoped(token_of(self._credentials, access))
 
     def _liveness(self) -> Liveness:

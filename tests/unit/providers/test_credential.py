@@ -245,9 +245,6 @@ def test_credentials_that_come_too_late_cost_the_attempt_and_no_more() -> None:
     with_server(test)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="each attempt begins with renew=False: Whip forgets the rejection"
-)
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_rejected_credential_is_asked_for_anew_by_the_next_attempt(status: int) -> None:
     """Whoever caches credentials has to know that this one was not taken."""
