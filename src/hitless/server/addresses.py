@@ -86,7 +86,7 @@ _EMBEDDED: Final[tuple[tuple[ipaddress.IPv6Network, int], ...]] = (
 
 class TargetRefused(HitlessError):
     """
-    The server does not connect there; change the URL, or allow its network in the settings.
+    The server does not connect there; change the URL, or name its network in `allow_private`.
 
     Attributes:
         because: Why, in words; the URL is not in it, for it may hold a credential.
@@ -183,7 +183,7 @@ async def check_target(
         if address is None:
             raise TargetUnresolved("its name resolves to something that is no address")
         if why := _judged(address, allow_private):
-            raise TargetRefused(f"{address} is {why}: allow its network in the settings, or not")
+            raise TargetRefused(f"{address} is {why}: name its network in allow_private if it is meant")
         addresses.append(str(address))
     if not addresses:
         raise TargetUnresolved("its name has no address")
