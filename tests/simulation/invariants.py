@@ -167,8 +167,11 @@ class Checker:
         opening = [leg for leg in after.legs if leg.live_s is None]
         trials = [leg for leg in opening if leg.purpose is Purpose.TRIAL]
         assert len(trials) <= 1, "two trials at once"
+        doubts = [leg for leg in opening if leg.purpose is Purpose.DOUBT]
+        assert len(doubts) <= 1, "two legs on a doubt at once"
         if after.role is Role.PUBLISHER:
-            assert len(opening) - len(trials) <= 1, "two moves at once"
+            moves = len(opening) - len(trials) - len(doubts)
+            assert moves <= 1, "two moves at once"
             needs_operation = after.phase is not Phase.ON_AIR
             assert after.operation is not None or not needs_operation, "stuck without a plan"
         elif after.phase in (Phase.WAITING, Phase.RECOVERING):
