@@ -144,7 +144,7 @@ SUITES: Final[Mapping[str, tuple[Callable[[], list[Step]], Sequence[str]]]] = {
         everything,
         (
             "drills: 1 run of each, not 5, for time (make drill ARGS='--runs 5')",
-            "alone: not all-providers-die, flapping, local-fault, for time (make drill ARGS=--alone)",
+            "alone: not all-providers-die, flapping, local-fault, for time (drill --alone)",
             "loss: 1 minute, not 10, for time (hitless soak --loss --seconds 600)",
             "soak: 3 minutes, not 30, for time (make soak)",
             "bench: figures are for reading and never pass or fail (make bench)",

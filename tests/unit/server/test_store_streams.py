@@ -517,6 +517,7 @@ def test_only_streams_long_over_are_forgotten(engine):
 
     assert go(main()) == (1, ["new", "on"])
 
+
 def test_many_claims_are_one_transaction_and_each_is_won_or_lost_by_itself(engine):
     """
     What somebody moved meanwhile stays where it is; the rest goes.
