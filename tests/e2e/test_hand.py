@@ -178,7 +178,7 @@ def test_a_hand_that_publishes_nothing_obeys_every_order_of_a_server(house, link
             hand.type("finish show")
             await hand.until("leg 3 on three: closed")
             await hand.until("show: over")
-            return (await server.stream("show")).data
+            return await until(server, "show", lambda found: found["state"] == "ended")
 
     ended = go(main())
     assert [(one["provider"], one["state"], one["is_carried"]) for one in placed] == [
@@ -238,9 +238,16 @@ def test_what_an_operator_ends_is_over_for_a_hand_that_watches(house):
 
 async def until_placed(server, stream, *, epoch):
     """Wait until media flows where the placement of an epoch says; return the stream."""
+    return await until(
+        server, stream, lambda found: found["is_carried"] and found["epoch"] >= epoch
+    )
+
+
+async def until(server, stream, is_so):
+    """Wait until this is so of a stream; return it."""
     async with asyncio.timeout(SAID_S_MAX):
         while True:
             found = (await server.stream(stream)).data
-            if found["is_carried"] and found["epoch"] >= epoch:
+            if is_so(found):
                 return found
             await asyncio.sleep(0.05)
