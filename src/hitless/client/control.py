@@ -13,11 +13,9 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
-import msgspec
 
 from ..core.events import (
     Announce,
@@ -36,23 +34,19 @@ from ..media.closing import finish
 from ..providers.credential import Access
 from . import protocol
 from .backend import Backend
-from .link import UNREADABLE, Ends, Link
+from .link import Ends, Link
+from .plan_request import PlanDesk, new_http
+from .served import Served
 from .telemetry import log
 
 
-NOBODY: Final = "no-provider"
-"""Code of the answer to a start when nobody can carry the stream."""
 UNKNOWN: Final = "unknown-stream"
 """Code of a problem with a stream that the server does not know, or not any more."""
 
-AWAY_S: Final = 10.0
-"""A server that let a request time out is not asked for a credential for so long [s]."""
 UNSAID_MAX: Final = 64
 """Ends of streams kept until the link is back; the oldest go first."""
-WORDS_MAX: Final = 200
 CLIENT_CHARS_MAX: Final = 100
 
-_JSON: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 _LEG_STATES: Final[Mapping[str, protocol.LegState]] = {
     "leg.opening": "opening",
     "leg.opened": "live",
@@ -61,41 +55,6 @@ _LEG_STATES: Final[Mapping[str, protocol.LegState]] = {
     "leg.failed": "failed",
     "leg.closed": "closed",
 }
-
-
-@dataclass(slots=True)
-class _Served:
-    """
-    One session that the control plane knows of, or should.
-
-    Attributes:
-        stream, role: What it is about.
-        plan: The newest; None: it began without one.
-        asked_once: Whether it was asked for again on this connection, because it was unknown.
-        is_asking: Whether a plan is on its way.
-        is_refused: Whether the server said no to it since it is on air.
-        delayed: The placement that waits for its time.
-        timer: Ends that wait.
-        rejected: Providers that did not take the credential of `plan`.
-    """
-
-    stream: str
-    role: Role
-    plan: protocol.Plan | None = field(default=None, repr=False)
-    asked_once: bool = False
-    is_asking: bool = False
-    is_refused: bool = False
-    delayed: PlacementTold | None = None
-    timer: asyncio.TimerHandle | None = None
-    rejected: set[str] = field(default_factory=set)
-
-    def hasten(self) -> PlacementTold | None:
-        """Return the placement that waited, which waits no longer."""
-        told, self.delayed = self.delayed, None
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        return told
 
 
 class ControlPlane:
@@ -125,19 +84,20 @@ class ControlPlane:
         timeout_s: float = 5.0,
         allow_http: bool = False,
     ) -> None:
-        self._key = key or ""
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._backend = Backend(
-            url, headers=self._headers or None, timeout_s=timeout_s, allow_http=allow_http
+            url, headers=headers or None, timeout_s=timeout_s, allow_http=allow_http
         )
         self.client = client or secrets.token_urlsafe(9)
         if len(self.client) > CLIENT_CHARS_MAX or not self.client.isprintable():
             raise ConfigError(f"client: give 1 to {CLIENT_CHARS_MAX} printable characters")
-        self._url, self._timeout_s = url.rstrip("/"), timeout_s
-        self._served: dict[str, _Served] = {}
+        address = url.rstrip("/")
+        self._desk = PlanDesk(
+            address, headers=headers, key=key or "", http=self._opened, timeout_s=timeout_s
+        )
+        self._served: dict[str, Served] = {}
         self._greeted: dict[str, protocol.Seen] = {}
         self._unsaid: dict[str, tuple[protocol.Seen, str]] = {}
-        self._away_until_s = float("-inf")
         self._closing: asyncio.Task[None] | None = None
         self._post: Callable[[Event], None] = lambda event: None
         self._tell: Callable[[Announce], None] = lambda news: None
@@ -146,8 +106,8 @@ class ControlPlane:
         self._http: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._link = Link(
-            self._url,
-            headers=self._headers,
+            address,
+            headers=headers,
             http=self._opened,
             timeout_s=timeout_s,
             rng=random.Random(self.client),
@@ -196,7 +156,7 @@ class ControlPlane:
             ConfigError: The server does not take our key, or our request.
             Refused: It says no to this stream.
         """
-        served = _Served(stream, role)
+        served = Served(stream, role)
         self._link.open()
         served.plan = await self._ask_plan(session, served)
         self._served[session] = served
@@ -245,8 +205,8 @@ class ControlPlane:
                 news.stream,
                 news.fields.get("role"),
             )
-            if is_meant and served.delayed is not None and not self._has_media(id):
-                self._move(served)  # nothing is lost by moving now
+            if is_meant and not self._has_media(id):
+                served.go(self._post)  # nothing is lost by moving now
 
     def finish(self, session: str, because: str) -> None:
         """Tell the server that a session is over, now or when it is back. Idempotent."""
@@ -284,8 +244,8 @@ class ControlPlane:
         session, served = found[0]
         known = served.plan.credentials.get(access.provider) if served.plan else None
         is_old = access.renew or access.provider in served.rejected
-        if (known is None or is_old) and self._now_s() >= self._away_until_s:
-            self._keep_plan(served, await self._ask_plan(session, served))
+        if (known is None or is_old) and not self._desk.is_away:
+            served.keep(await self._ask_plan(session, served))
             known = served.plan.credentials.get(access.provider) if served.plan else None
         if known is None:
             return {}
@@ -316,66 +276,24 @@ class ControlPlane:
 
     # --- Plans ---
 
-    async def _ask_plan(self, session: str, served: _Served) -> protocol.Plan | None:
+    async def _ask_plan(self, session: str, served: Served) -> protocol.Plan | None:
         if self._closing is not None:
             return None
         verb = "start" if served.role is Role.PUBLISHER else "join"
         state = self._look(session)
-        body = protocol.PlanRequest(
+        request = protocol.PlanRequest(
             stream=served.stream,
             client=self.client,
             plan=served.plan.token if served.plan else "",
             provider=(state.provider or "") if state else "",
         )
-        try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._opened().post(
-                    f"{self._url}/v1/{verb}",
-                    data=msgspec.json.encode(body),
-                    headers={**self._headers, **_JSON},
-                    allow_redirects=False,
-                ) as response,
-            ):
-                status, text = response.status, await _body(response)
-        except TimeoutError:
-            self._away_until_s = self._now_s() + AWAY_S
-            return None
-        except (aiohttp.ClientError, OSError):
-            return None
-        self._away_until_s = float("-inf")
-        if status >= 500:
-            return None
-        if status >= 300:
-            said = _said(text, status)
-            if said.code == NOBODY:
-                return None  # the list says so too: it is tried anew as without a server
-            raise _refusal(status, self._words(said), served.stream)
-        try:
-            plan = msgspec.json.decode(text, type=_Enveloped).data
-        except UNREADABLE:
-            return None  # whatever answered, it is no control plane: go on without
-        return plan if _is_for(served, plan) else None
-
-    def _keep_plan(self, served: _Served, plan: protocol.Plan | None) -> None:
-        if plan is not None:
-            served.plan = plan
-            served.rejected.clear()
+        plan = await self._desk.ask(verb, request)
+        return plan if plan is not None and served.is_for(plan) else None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._http is None:
-            trace = aiohttp.TraceConfig()
-            trace.on_request_redirect.append(_stay)
-            self._http = aiohttp.ClientSession(
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None),
-                trace_configs=[trace],
-            )
+            self._http = new_http()
         return self._http
-
-    def _now_s(self) -> float:
-        return asyncio.get_running_loop().time()
 
     # --- The link ---
 
@@ -394,9 +312,9 @@ class ControlPlane:
             seen = self._greeted[session] = self._seen(session, served)
             self._link.send(protocol.Hello(client=self.client, streams=(seen,)))
 
-    def _leading(self) -> list[tuple[str, _Served]]:
+    def _leading(self) -> list[tuple[str, Served]]:
         """Return one session of each stream, its publisher before its viewers."""
-        found: dict[str, tuple[str, _Served]] = {}
+        found: dict[str, tuple[str, Served]] = {}
         for id, served in self._served.items():
             known = found.get(served.stream)
             if known is None or (
@@ -405,7 +323,7 @@ class ControlPlane:
                 found[served.stream] = (id, served)
         return list(found.values())
 
-    def _seen(self, session: str, served: _Served) -> protocol.Seen:
+    def _seen(self, session: str, served: Served) -> protocol.Seen:
         state = self._look(session)
         placed = state.follower if state else None
         return protocol.Seen(
@@ -437,7 +355,7 @@ class ControlPlane:
                 elif here is not None and here == follower.provider:
                     self.confirm(id, follower.epoch, here)
 
-    def _catch_up(self, session: str, served: _Served) -> None:
+    def _catch_up(self, session: str, served: Served) -> None:
         if served.is_asking or self._closing is not None:
             return
         served.is_asking = True
@@ -446,7 +364,7 @@ class ControlPlane:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _get_plan(self, session: str, served: _Served) -> None:
+    async def _get_plan(self, session: str, served: Served) -> None:
         """Get the plan of a session that goes on without, or is not known any more."""
         try:
             plan = await self._ask_plan(session, served)
@@ -456,7 +374,7 @@ class ControlPlane:
             return
         finally:
             served.is_asking = False
-        self._keep_plan(served, plan)
+        served.keep(plan)
         if plan is None:
             return
         if self._served.get(session) is served:
@@ -496,7 +414,8 @@ class ControlPlane:
     def _hear(self, message: protocol.Down) -> None:
         match message:
             case protocol.Problem():
-                log.warning("the control plane refused a message", because=self._words(message))
+                words = self._desk.words(message.code, message.message)
+                log.warning("the control plane refused a message", because=words)
                 for id, served in self._leading():
                     is_lost = message.code == UNKNOWN and served.stream == message.stream
                     if is_lost and served.role is Role.PUBLISHER and not served.asked_once:
@@ -504,8 +423,8 @@ class ControlPlane:
                         self._catch_up(id, served)
             case protocol.NewPlan():
                 for served in self._served.values():
-                    if _is_for(served, message.plan):
-                        self._keep_plan(served, message.plan)
+                    if served.is_for(message.plan):
+                        served.keep(message.plan)
             case protocol.Welcome() | protocol.Open() | protocol.Close():
                 pass  # for remote hands, which we are not
             case _:
@@ -516,7 +435,7 @@ class ControlPlane:
     def _obey(
         self,
         session: str,
-        served: _Served,
+        served: Served,
         message: protocol.Placement | protocol.Release | protocol.Rescue | protocol.Over,
     ) -> None:
         match message:
@@ -528,7 +447,8 @@ class ControlPlane:
                     because=message.because,
                     is_own=message.is_own,
                 )
-                self._schedule(session, served, told, message.delay_s)
+                delay_s = message.delay_s if self._has_media(session) else 0.0
+                served.place(told, delay_s, self._post)
             case protocol.Release():
                 self._post(LegsReleased(session=session, epoch=message.epoch))
             case protocol.Rescue():
@@ -549,26 +469,6 @@ class ControlPlane:
             case protocol.Over():
                 pass  # it waits for the next stream of this name
 
-    def _schedule(
-        self, session: str, served: _Served, told: PlacementTold, delay_s: float
-    ) -> None:
-        waits = delay_s > 0 and self._has_media(session)
-        before = served.delayed.epoch if served.delayed is not None else 0
-        if before > told.epoch or (before == told.epoch and waits):
-            return  # a newer one waits; said twice, it does not wait longer
-        served.hasten()
-        served.delayed = told
-        if waits:
-            loop = asyncio.get_running_loop()
-            served.timer = loop.call_later(delay_s, self._move, served)
-        else:
-            self._move(served)
-
-    def _move(self, served: _Served) -> None:
-        told = served.hasten()
-        if told is not None:
-            self._post(told)
-
     def _has_media(self, session: str) -> bool:
         state = self._look(session)
         return state is not None and state.phase is Phase.ON_AIR
@@ -583,59 +483,3 @@ class ControlPlane:
 
     def _say(self, name: str, because: str) -> None:
         self._tell(Announce(name=name, because=because))
-
-    def _words(self, said: _Said | protocol.Problem) -> str:
-        """Return what the server says, short and printable, unless it repeats our key."""
-        if self._key and self._key in said.message:
-            return said.code
-        return "".join(c if c.isprintable() else " " for c in said.message[:WORDS_MAX])
-
-
-class _Enveloped(msgspec.Struct):
-    """What a plan arrives in."""
-
-    data: protocol.Plan
-
-
-class _Said(msgspec.Struct):
-    code: str = ""
-    message: str = ""
-
-
-class _Failed(msgspec.Struct):
-    error: _Said
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    """Return the body; of one that is too long, nothing."""
-    body = bytearray()
-    async for part in response.content.iter_any():
-        body += part
-        if len(body) > protocol.MESSAGE_BYTES_MAX:
-            return b""
-    return bytes(body)
-
-
-async def _stay(_: object, __: object, to: aiohttp.TraceRequestRedirectParams) -> None:
-    """Go nowhere else: what we say is meant for the configured address."""
-    to.response.close()
-    raise aiohttp.ClientError("redirected")
-
-
-def _is_for(served: _Served, plan: protocol.Plan) -> bool:
-    return (plan.stream, plan.role) == (served.stream, served.role.value)
-
-
-def _said(text: bytes, status: int) -> _Said:
-    try:
-        return msgspec.json.decode(text, type=_Failed).error
-    except UNREADABLE:
-        return _Said(message=f"HTTP {status}")
-
-
-def _refusal(status: int, said: str, stream: str) -> ConfigError | Refused:
-    if status in (401, 403):
-        return ConfigError(f"{stream}: the control plane does not take our key: {said}")
-    if status in (409, 429):
-        return Refused(f"{stream}: {said}", provider="control plane", operation="plan")
-    return ConfigError(f"{stream}: the control plane does not understand us: {said}")
