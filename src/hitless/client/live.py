@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -332,9 +332,19 @@ class _Adapters:
             except (ConfigError, TypeError) as exc:
                 warnings.append(f"{entry.name} is left out: {exc}")
             else:
-                known.append(entry)
+                known.append(self._described(entry))
         default = listed.default if any(e.name == listed.default for e in known) else None
         return ProviderList(providers=tuple(known), default=default, warnings=tuple(warnings))
+
+    def _described(self, entry: Listed) -> Listed:
+        """Return an entry with what its adapter says of itself, where nobody says otherwise."""
+        made = self._made[entry.name]
+        names = ["fault_domain"]
+        if self._policy.first_media_s == Policy().first_media_s:
+            names.append("first_media_s")
+        said = {name: getattr(made, name, None) for name in names}
+        config = {name: value for name, value in said.items() if value} | dict(entry.config)
+        return replace(entry, config=config)
 
     async def check_health(self, name: str) -> Check | None:
         return await self._source.check_health(name)
@@ -384,6 +394,8 @@ class _Adapters:
             options["credentials"] = control.credential
         if self._credentials is not None:
             options.update(await self._credentials(entry.name))
+        if "fault_domain" not in inspect.signature(make).parameters:
+            options.pop("fault_domain", None)  # for whoever decides; not every adapter cares
         made = make(entry.name, **options)
         if entry.name in self._made:  # its config changed; legs it carries go on
             self._retired.append(self._made[entry.name])

@@ -36,10 +36,19 @@ def _candidates(turn: Turn, s: Session, op: Operation) -> tuple[str, ...]:
     if here is not None and here.carries:  # nothing is lost by staying: no doubtful provider
         return tuple(name for name in free if turn.trusts(name))
     suspects = {suspect.provider for suspect in s.suspects}
+    failed = suspects | {attempt.provider for attempt in op.tried if attempt.failure is not None}
+    shared = {turn.fault_domain(name) for name in failed}
     told = s.follower.provider if s.follower else None
-    free = tuple(
-        sorted(free, key=lambda name: (name in suspects, not turn.trusts(name), name != told))
-    )
+
+    def doubts(name: str) -> tuple[bool, bool, bool, bool]:
+        return (
+            name in suspects,
+            not turn.trusts(name),
+            name != told,
+            turn.fault_domain(name) in shared,  # what broke one may have broken the other
+        )
+
+    free = tuple(sorted(free, key=doubts))
     if free and s.phase is not Phase.OFF_AIR:
         return free
     # At last a new leg on the provider that is silent: its old one may be dead.

@@ -9,7 +9,9 @@ is dropped when it turns out to be our own network.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from . import health, placement
 from .attempts import Failure
@@ -114,13 +116,21 @@ class Turn:
 
     def first_media_s(self, provider: str) -> float:
         """Return how long a leg of `provider` may take to prove media [s]."""
-        listed = self.state.listed
-        for entry in listed.providers if listed else ():
-            if entry.name == provider:
-                limit = entry.config.get("first_media_s")
-                if isinstance(limit, int | float) and 0 < limit <= 60:
-                    return float(limit)
+        limit = self._config(provider).get("first_media_s")
+        if isinstance(limit, int | float) and 0 < limit <= 60:
+            return float(limit)
         return self.policy.first_media_s
+
+    def fault_domain(self, provider: str) -> str:
+        """Return what fails together with `provider`; itself, if nobody says."""
+        domain = self._config(provider).get("fault_domain")
+        return domain if isinstance(domain, str) and domain else provider
+
+    def _config(self, provider: str) -> Mapping[str, Any]:
+        listed = self.state.listed
+        entries = (entry for entry in listed.providers if entry.name == provider) if listed else ()
+        found = next(iter(entries), None)
+        return found.config if found is not None else {}
 
     # --- Whom to ask ---
 

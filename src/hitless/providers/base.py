@@ -68,7 +68,13 @@ class ViewLeg(Leg, Protocol):
 
 @runtime_checkable
 class Provider(Protocol):
-    """A service that carries live streams."""
+    """
+    A service that carries live streams.
+
+    Two attributes are optional. `first_media_s`: how long first media may take [s], where that is
+    not the policy's usual time. `fault_domain`: what fails together with it; after a failure the
+    next choice comes from another one.
+    """
 
     @property
     def name(self) -> str:

@@ -49,7 +49,11 @@ class Whip:
         silence_s: Shortest silence of all media that counts [s].
         path_silence_s: Shortest silence of STUN answers that counts [s].
         one_kind_silence_s: Shortest silence of one kind while another flows that counts [s].
+        fault_domain: What fails together with it; empty: nothing else.
         allow_http: Whether plain http is accepted; None: with loopback hosts only.
+
+    Attributes:
+        first_media_s, fault_domain: As given.
 
     Raises:
         ConfigError: A URL or the name cannot be used; the message says which and why.
@@ -70,6 +74,7 @@ class Whip:
         silence_s: float = 0.2,
         path_silence_s: float = 0.25,
         one_kind_silence_s: float = 1.5,
+        fault_domain: str = "",
         allow_http: bool | None = None,
     ) -> None:
         if not _NAME.fullmatch(name):
@@ -83,7 +88,7 @@ class Whip:
         self._allow_http = bool(allow_http)
         self._ice_servers = tuple(ice_servers)
         self._learnt: tuple[IceServer, ...] = ()
-        self._first_media_s = first_media_s
+        self.first_media_s, self.fault_domain = first_media_s, fault_domain
         self._self_view = self_view
         self._video_codec = video_codec
         self._silence_s = silence_s
@@ -150,7 +155,7 @@ class Whip:
     # --- Inside ---
 
     async def _open(self, leg: PublishingLeg | ViewingLeg, what: tuple[str, Role]) -> None:
-        deadline = asyncio.get_running_loop().time() + self._first_media_s
+        deadline = asyncio.get_running_loop().time() + self.first_media_s
         self._legs.add(leg)
         leg.when_closed(lambda: self._legs.discard(leg))
         try:
@@ -234,7 +239,7 @@ class Whip:
             feed=feed,
             liveness=liveness,
             rtt_s=lambda: peer.rtt_s,
-            limit_s=self._first_media_s,
+            limit_s=self.first_media_s,
         )
 
 

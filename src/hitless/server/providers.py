@@ -44,7 +44,7 @@ REGIONS_MAX: Final = 16
 SERVER_OPTIONS: Final = MINTING_OPTIONS | {
     "control_url", "probe", "region", "regions", "fault_domain", "max_streams"
 }  # fmt: skip
-"""Options of a provider that only the server reads: neither public nor an adapter's."""
+"""Options of a provider that the server reads and no adapter; all but the domain are private."""
 
 _SERVER: Final[dict[str, Any]] = {
     key.name.removeprefix("server."): key.default for key in SERVER_KEYS
@@ -389,6 +389,8 @@ def public_config(row: ProviderRow) -> Options:
     config = adapter_options(row)
     if row.adapter != row.name:
         config["adapter"] = row.adapter
+    if domain := row.config.get("fault_domain"):  # clients look for another one after a failure
+        config["fault_domain"] = domain
     return config
 
 

@@ -317,3 +317,35 @@ def test_an_adapter_is_made_anew_when_the_backend_changes_its_config():
         return first is same, first is second, first._silence_s
 
     assert run(main()) == (True, False, 1.5)
+
+
+def test_the_core_hears_what_an_adapter_says_of_itself_and_the_backend_has_the_last_word():
+    class Lists:
+        async def list_providers(self):
+            names = ("agora", "zegocloud")
+            config = {"agora": {"fault_domain": "theirs"}}
+            return ProviderList(
+                providers=tuple(Listed(name=one, config=config.get(one, {})) for one in names)
+            )
+
+        async def check_health(self, name):
+            return None
+
+        async def aclose(self):
+            pass
+
+    made = [Memory("agora"), Memory("zegocloud")]
+    for one in made:
+        one.first_media_s, one.fault_domain = 10.0, "west"
+
+    async def main(policy):
+        async with LiveStreamingProvider(made, backend=Lists(), policy=policy) as live:
+            await live.refresh_provider()
+            listed = live.manager.driver.state.listed
+            return {entry.name: dict(entry.config) for entry in listed.providers}
+
+    assert run(main(Policy())) == {
+        "agora": {"first_media_s": 10.0, "fault_domain": "theirs"},
+        "zegocloud": {"first_media_s": 10.0, "fault_domain": "west"},
+    }
+    assert run(main(Policy(first_media_s=1.0)))["zegocloud"] == {"fault_domain": "west"}

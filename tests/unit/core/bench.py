@@ -109,12 +109,20 @@ def hangs() -> Says:
 
 
 def a_list(
-    *names: str, disabled: tuple[str, ...] = (), default: str | None = None
+    *names: str,
+    disabled: tuple[str, ...] = (),
+    default: str | None = None,
+    config: dict[str, dict[str, object]] | None = None,
 ) -> ProviderList:
     """Return a list in that order of priority."""
     return ProviderList(
         providers=tuple(
-            Listed(name=name, priority=n, is_active=name not in disabled)
+            Listed(
+                name=name,
+                priority=n,
+                is_active=name not in disabled,
+                config=(config or {}).get(name, {}),
+            )
             for n, name in enumerate(names)
         ),
         default=default,

@@ -48,6 +48,39 @@ def test_a_start_with_a_dead_first_provider_asks_it_twice_and_then_the_next():
     ]
 
 
+SHARED = {"agora": {"fault_domain": "west"}, "zegocloud": {"fault_domain": "west"}}
+
+
+def test_after_a_failure_the_next_choice_comes_from_another_fault_domain():
+    """
+    What broke the first may have broken its neighbour: the neighbour is asked last.
+    """
+    listed = a_list("agora", "zegocloud", "webrtc", config=SHARED)
+    start = Bench(None, listed=listed, agora=refuses(), zegocloud=opens(), webrtc=refuses())
+    start.publish()
+    start.run(3.0)
+    move = Bench(None, listed=listed, agora=opens(), zegocloud=opens(), webrtc=opens())
+    move.on_air()
+    move.silent("agora")
+    move.run(1.0)
+
+    assert start.asked == ["agora", "agora", "webrtc", "zegocloud"]
+    assert move.session.provider == "webrtc"
+
+
+def test_a_leg_may_take_as_long_as_its_provider_says():
+    """
+    Ingest over RTMP proves its first media later than WHIP does.
+    """
+    listed = a_list("agora", "zegocloud", config={"agora": {"first_media_s": 8.0}})
+    bench = Bench({"start_s_max": 30.0}, listed=listed, agora=opens(7.0), zegocloud=opens())
+    bench.publish()
+    bench.run(10.0)
+
+    assert bench.asked == ["agora"]
+    assert bench.session.provider == "agora"
+
+
 def test_a_start_with_a_silent_first_provider_does_the_same():
     """
     A first provider that cannot be reached at all costs two deadlines, and is blamed afterwards.

@@ -153,10 +153,13 @@ def test_it_is_told_why_a_stream_has_nowhere_to_go(rows, because):
 # --- What is public ---
 
 
-def test_what_only_the_server_reads_is_neither_public_nor_an_adapters():
+def test_what_only_the_server_reads_is_no_adapters_and_only_the_fault_domain_is_public():
     config = {name: "x" for name in SERVER_OPTIONS} | {"url": "http://127.0.0.1/whip"}
 
-    assert public_config(row("whip", config=config)) == {"url": "http://127.0.0.1/whip"}
+    assert public_config(row("whip", config=config)) == {
+        "url": "http://127.0.0.1/whip",
+        "fault_domain": "x",
+    }
     found = make_adapter(row("whip", config=config))
     assert found.name == "whip"
     asyncio.run(found.aclose())
