@@ -44,6 +44,17 @@ def part(name: str, *attributes: str) -> ModuleType:
     return module
 
 
+def beside(name: str) -> ModuleType:
+    """Return a module of this folder: `docs` is no package."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    if spec is None or spec.loader is None:
+        raise MissingPart(f"no docs/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
 def is_ours(missing: ModuleNotFoundError) -> bool:
     """Whether it is a part of hitless that is missing, and not a library."""
     return (missing.name or "").startswith("hitless.")
@@ -243,15 +254,7 @@ column says.
 
 def timeline() -> str:
     """Return docs/timeline.svg: who carried the stream of the recorded run when."""
-    spec = importlib.util.spec_from_file_location(
-        "timeline", Path(__file__).with_name("timeline.py")
-    )
-    if spec is None or spec.loader is None:
-        raise MissingPart("no docs/timeline.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    picture: str = module.draw(DOCS / "incident")
+    picture: str = beside("timeline").draw(DOCS / "incident")
     return picture
 
 
@@ -326,6 +329,17 @@ DIAGRAMS: Final[Mapping[str, Callable[[], str]]] = {
     "circuit": circuit_diagram,
     "phases": phase_diagram,
 }
+
+
+# --- Reference: providers ---
+
+
+def providers_page() -> str:
+    """Return docs/reference/providers.md: the record of every adapter that brings one."""
+    records = part("hitless.providers.record", "record_of")
+    names = part("hitless.providers", "installed").installed()
+    known = {name: record for name in names if (record := records.record_of(name)) is not None}
+    return f"{MADE}\n{beside('records').record_page(known)}"
 
 
 # --- Reference: the library ---
@@ -413,6 +427,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "reference/api.md": api_page,
     "reference/faults.md": faults_page,
     "reference/drills.md": drills_page,
+    "reference/providers.md": providers_page,
     "events.md": events_page,
     "how-it-decides.md": how_it_decides_page,
     "tutorial.md": tutorial_page,

@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "publish": ("publish:publish", "Send a stream, and keep it on air."),
     "watch": ("watch:watch", "Watch a stream, wherever it moves."),
     "config": ("config:config", "Show every key: value, unit, default and where it comes from."),
+    "doctor": ("doctor:doctor", "Check step by step whether providers can be used from here."),
     "conformance": ("conformance:conformance", "Check a provider against the contract."),
     "replay": ("replay:replay", "Run a recorded incident again: the same effects, or a bug."),
     "completion": ("completion:completion", "Print the script that completes commands."),

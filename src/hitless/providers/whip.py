@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -18,11 +18,13 @@ from ..media.frame import Codec, Kind
 from ..media.liveness import Liveness
 from ..media.peer import IceServer, PublishingPeer, ViewingPeer, is_loopback
 from ..media.receive import Take
+from .checkup import Finding, Verdict
 from .credential import Access, Credentials, Token, token_of
 from .self_view import OwnView
 from .signalling import Answer, Signalling
 from .subscription import Subscription
 from .whip_legs import PublishingLeg, ViewingLeg
+from .whip_record import RECORD
 
 
 _STREAM: Final = "{stream}"
@@ -58,6 +60,8 @@ class Whip:
     Raises:
         ConfigError: A URL or the name cannot be used; the message says which and why.
     """
+
+    RECORD: Final = RECORD
 
     def __init__(
         self,
@@ -151,6 +155,17 @@ class Whip:
             await asyncio.gather(*(leg.aclose() for leg in tuple(self._legs)))
         if self._signalling_made is not None:
             await self._signalling_made.aclose()
+
+    # --- For `hitless doctor` ---
+
+    def endpoints(self) -> tuple[str, ...]:
+        """See `Checkable`."""
+        return tuple(str(url.origin()) for url in (self._url, self._view_url) if url is not None)
+
+    async def checkup(self) -> AsyncIterator[Finding]:
+        """See `Checkable`: such a server has no control API, so media must tell."""
+        says = "WHIP has none: a token is proven by the stream below"
+        yield Finding(step="control API", verdict=Verdict.LEFT_OUT, says=says)
 
     # --- Inside ---
 

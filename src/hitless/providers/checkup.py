@@ -1,0 +1,56 @@
+"""
+What `hitless doctor` finds, and what an adapter may add to it.
+
+An adapter that has `endpoints` and `checkup` is asked for them; one that has neither is examined
+from outside: it is made, and a canary is carried by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+
+class Verdict(StrEnum):
+    """What one step came to."""
+
+    GOOD = "good"
+    WARNING = "warning"
+    """It works, and will surprise somebody one day."""
+    BAD = "bad"
+    LEFT_OUT = "left out"
+    """It could not be tried; the words say why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """
+    One step.
+
+    Attributes:
+        step: `configuration`, `name`, `connection`, `certificate`, `clock`, `control API`,
+            `credential`, `trap`, `media`.
+        verdict: What it came to.
+        says: What was found, in a sentence; never a secret.
+        fix: What to do, and where in the provider's console; empty if nothing is.
+    """
+
+    step: str
+    verdict: Verdict
+    says: str
+    fix: str = ""
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A provider that can be examined more closely."""
+
+    def endpoints(self) -> Sequence[str]:
+        """Return the URLs that it connects to, without credentials."""
+        ...
+
+    def checkup(self) -> AsyncIterator[Finding]:
+        """Yield what its control API says: reachable, credential good, traps. Bounded."""
+        ...

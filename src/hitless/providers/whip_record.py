@@ -1,0 +1,64 @@
+"""What is known of WHIP and WHEP servers; see `record.py`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..media.frame import Codec
+from .record import Claim, Path, Proof, Quotas, Record, State
+
+
+def _done(what: str, note: str) -> Claim:
+    return Claim(what=what, state=State.DONE, note=note)
+
+
+RECORD: Final = Record(
+    title="Any WHIP and WHEP server",
+    paths=(
+        Path(
+            name="WHIP and WHEP",
+            from_python=True,
+            publishes=True,
+            views=True,
+            first_media="an own frame that comes back by WHEP; where nothing can be viewed, a "
+            "receiver report of our packets; a viewer: the first frame",
+            first_media_s=3.0,
+            silence="RTP, receiver reports, own frames and STUN answers, not connection states",
+            silence_s=0.25,
+            standby=("cold",),
+            codecs=(Codec.VP8, Codec.H264, Codec.OPUS),
+            frames_match=True,
+        ),
+    ),
+    quotas=Quotas(),
+    regions=(),
+    fault_domain="",
+    price="yours: it is your server, or its operator's tariff",
+    speaks=(
+        _done("publish by RFC 9725, view by draft-ietf-wish-whep", "test_whip_media"),
+        _done("counter-offers (406, and 201 with an offer)", "test_whip_http"),
+        _done("ICE servers by Link", "test_whip_headers, test_whip_http"),
+        _done("Bearer tokens, renewed once, never sent to another origin", "test_whip_http"),
+        Claim(
+            what="trickle ICE and ICE restart",
+            state=State.EXEMPT,
+            note="aiortc gathers before it offers and has no restart: a restart is a new leg",
+        ),
+        Claim(
+            what="server-sent events of WHEP",
+            state=State.TO_DO,
+            note="a draft of its own by now; the reconnect event would be a hint to move",
+        ),
+    ),
+    survives=(
+        _done("409, 429, 503 with Retry-After, up to 300 s", "test_whip_errors"),
+        _done("relative Locations, other hosts, redirects 307 and 308", "test_whip_http"),
+        _done("entity tags of any kind, or none", "test_whip_http"),
+        _done("a server that acknowledges all and forwards nothing", "test_whip_media"),
+        _done("answers that come late, are huge, or are something else", "test_whip_errors"),
+        _done("kill -9 and SIGSTOP on air", "drills provider-killed, provider-hangs"),
+    ),
+    proven=(
+        Proof(server="the lab's stand-ins", what="every drill, loss and soak"),
+    ),
+)  # fmt: skip
