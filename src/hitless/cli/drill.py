@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -13,7 +13,7 @@ import click
 
 from ..errors import ConfigError
 from ..lab import drills  # noqa: F401 -- fills the catalogue
-from ..lab.drill import CATALOGUE, Drill, Result, chosen, machine_lock, perform_all
+from ..lab.drill import CATALOGUE, Drill, Result, chosen, machine_lock, mix, perform_all
 from .output import FAILED, emit_table
 
 
@@ -26,6 +26,13 @@ from .output import FAILED, emit_table
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write every run to FILE as a JSON list; - for standard output.",
+)
+@click.option(
+    "--providers",
+    "mixed",
+    metavar="A,B,C",
+    help="Who carries the streams, best first: agora, zegocloud, webrtc (stand-ins), janus (the "
+    "real one), rtmp (nginx); stand-ins fill it up to three.",
 )
 @click.option(
     "--alone",
@@ -42,13 +49,14 @@ def drill(
     names: tuple[str, ...],
     runs: int,
     to: Path | None,
+    mixed: str | None,
     is_alone: bool,
     show: bool,
 ) -> None:
     """
     Break real streams on purpose and measure the gap.
 
-    Publisher, viewer, stand-in providers and the server are processes of their own on this
+    Publisher, viewer, providers and the server are processes of their own on this
     machine; the gap comes from the frame numbers in the picture that the viewer decodes. Exit
     status 1 if any run did not pass.
 
@@ -57,6 +65,7 @@ def drill(
       hitless drill                                     all of them, once
       hitless drill provider-killed --runs 5            one of them, with its spread
       hitless drill provider-killed --json gaps.json    the figures of each run
+      hitless drill backend-switch --providers janus,agora
       hitless drill --alone                             what holds without the server
       hitless drill --list
     """
@@ -67,12 +76,15 @@ def drill(
         )
         return
     wanted = chosen(names, is_alone=is_alone)
+    providers = mix([name.strip() for name in mixed.split(",")] if mixed else [])
     is_quiet = str(to) == "-"
     if to is not None and not is_quiet:
         _write(to, [])  # what cannot be written is known before the drills have run
     with machine_lock(lambda line: click.echo(line, err=is_quiet)):
+        performed = perform_all(wanted, runs, providers=providers, is_alone=is_alone)
+        total = len(wanted) * runs
         results = asyncio.run(
-            _run(wanted, runs, is_alone=is_alone, to=None if is_quiet else to, quiet=is_quiet)
+            _run(performed, runs, total, to=None if is_quiet else to, quiet=is_quiet)
         )
     if to is not None and is_quiet:
         _write(to, results)
@@ -83,11 +95,15 @@ def drill(
 
 
 async def _run(
-    wanted: list[Drill], runs: int, *, is_alone: bool, to: Path | None, quiet: bool
+    performed: AsyncIterator[tuple[Drill, int, Result]],
+    runs: int,
+    total: int,
+    *,
+    to: Path | None,
+    quiet: bool,
 ) -> list[Result]:
     results: list[Result] = []
-    total = len(wanted) * runs
-    async for one, number, result in perform_all(wanted, runs, is_alone=is_alone):
+    async for one, number, result in performed:
         results.append(result)
         if to is not None:
             _write(to, results)  # each time: Ctrl-C after an hour loses nothing

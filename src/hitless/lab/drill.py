@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from ..errors import ConfigError, LocalFault
 from .process import Process
-from .stage import PROVIDERS, Stage
+from .stage import PROVIDERS, SERVERS, Stage
 
 
 GAP_S_MAX: Final = 2.0
@@ -95,6 +95,21 @@ class Run:
         self.result = Result(drill=name)
         self.wrong: list[str] = []
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def first(self) -> str:
+        """The provider of the highest priority."""
+        return self.stage.names[0]
+
+    @property
+    def second(self) -> str:
+        """The next one."""
+        return self.stage.names[1]
+
+    @property
+    def third(self) -> str:
+        """The last one."""
+        return self.stage.names[2]
 
     @property
     def now(self) -> float:
@@ -345,7 +360,29 @@ def chosen(names: Sequence[str], *, is_alone: bool = False) -> list[Drill]:
     return found or [one for one in CATALOGUE.values() if not (is_alone and one.needs_server)]
 
 
-async def perform(one: Drill, *, is_alone: bool = False, voids_max: int = 2) -> Result:
+def mix(names: Sequence[str]) -> tuple[str, ...]:
+    """
+    Return three providers, best first: those named, and stand-ins after them.
+
+    Raises:
+        ConfigError: An unknown name, one given twice, or more than three.
+    """
+    for name in names:
+        if name not in (*PROVIDERS, *SERVERS):
+            known = ", ".join((*PROVIDERS, *SERVERS))
+            raise ConfigError(f"no provider called {name!r} in the lab; there are: {known}")
+    if len(set(names)) < len(names) or len(names) > len(PROVIDERS):
+        raise ConfigError(f"--providers: give up to {len(PROVIDERS)} names, each once")
+    return (*names, *(name for name in PROVIDERS if name not in names))[: len(PROVIDERS)]
+
+
+async def perform(
+    one: Drill,
+    *,
+    providers: Sequence[str] = PROVIDERS,
+    is_alone: bool = False,
+    voids_max: int = 2,
+) -> Result:
     """
     Run a drill once, on a stage of its own. A void run is repeated at most `voids_max` times.
 
@@ -354,7 +391,7 @@ async def perform(one: Drill, *, is_alone: bool = False, voids_max: int = 2) -> 
     Cancelling ends every process.
     """
     for attempt in range(voids_max + 1):
-        result, void = await _perform(one, is_alone)
+        result, void = await _perform(one, providers, is_alone)
         if not void:
             return result
         result.because.insert(0, f"void: {void}")
@@ -363,7 +400,7 @@ async def perform(one: Drill, *, is_alone: bool = False, voids_max: int = 2) -> 
     return result
 
 
-async def _perform(one: Drill, is_alone: bool) -> tuple[Result, str]:
+async def _perform(one: Drill, providers: Sequence[str], is_alone: bool) -> tuple[Result, str]:
     loop = asyncio.get_running_loop()
     begun_s, void = loop.time(), ""
     with tempfile.TemporaryDirectory(prefix="hitless-drill-") as folder:
@@ -371,7 +408,7 @@ async def _perform(one: Drill, is_alone: bool) -> tuple[Result, str]:
         try:
             async with (
                 asyncio.timeout(RUN_S_MAX),
-                Stage(Path(folder), PROVIDERS, is_alone=is_alone, env=one.env) as stage,
+                Stage(Path(folder), providers, is_alone=is_alone, env=one.env) as stage,
             ):
                 run = Run(one.name, stage)
                 try:
@@ -425,9 +462,13 @@ def machine_lock(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 async def perform_all(
-    drills: Sequence[Drill], runs: int, *, is_alone: bool = False
+    drills: Sequence[Drill],
+    runs: int,
+    *,
+    providers: Sequence[str] = PROVIDERS,
+    is_alone: bool = False,
 ) -> AsyncIterator[tuple[Drill, int, Result]]:
     """Yield each result as it comes, drill by drill."""
     for one in drills:
         for number in range(runs):
-            yield one, number, await perform(one, is_alone=is_alone)
+            yield one, number, await perform(one, providers=providers, is_alone=is_alone)

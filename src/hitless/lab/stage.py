@@ -36,6 +36,9 @@ from .wire import CLIENT_KEY_ENV, TOKEN_ENV
 PROVIDERS: Final = ("agora", "zegocloud", "webrtc")
 """The stand-ins' names; they are not the companies' services."""
 
+SERVERS: Final = ("janus", "rtmp")
+"""Real servers that a stage can have in their place, where they are installed."""
+
 LAB_ENV: Final[Mapping[str, str]] = {
     "HITLESS_SERVER__ALLOW_PRIVATE": "127.0.0.0/8",
     "HITLESS_SERVER__PROXIES": "127.0.0.1",

@@ -29,14 +29,14 @@ async def provider_hangs(run: Run) -> None:
     "left within the first-media deadline",
 )
 async def gray_ingest(run: Run) -> None:
-    await run.stage.break_("agora", "gray-ingest")
+    await run.stage.break_(run.first, "gray-ingest")
     publisher, _viewer = await run.on_air(settle_s=1.0)
     on_air = publisher.last("started")
     assert on_air is not None
     took_s = on_air["at_s"] - on_air["began_s"]
-    await run.expect_attempts(publisher, "agora", "zegocloud")
+    await run.expect_attempts(publisher, run.first, run.second)
     run.expect(took_s < 3.0 + 0.7, f"left after {took_s:.1f} s (first_media_s = 3)")
-    run.note(f"on air with zegocloud {took_s:.2f} s after start_stream")
+    run.note(f"on air with {run.second} {took_s:.2f} s after start_stream")
 
 
 @drill(
@@ -51,8 +51,8 @@ async def gray_forwarding(run: Run) -> None:
 async def _broken_on_air(run: Run, fault: str) -> None:
     publisher, viewer = await run.on_air()
     event_s = run.now
-    await run.stage.break_("agora", fault)
-    await run.moved("zegocloud", publisher, viewer)
+    await run.stage.break_(run.first, fault)
+    await run.moved(run.second, publisher, viewer)
     run.detected(event_s, publisher, viewer)
-    await run.expect_attempts(publisher, "agora", "zegocloud")
+    await run.expect_attempts(publisher, run.first, run.second)
     await run.measure(viewer, event_s)

@@ -18,15 +18,15 @@ async def errors_recorded(run: Run) -> None:
     for _ in range(2):
         await publisher.order("error")
     await asyncio.sleep(0.5)
-    run.expect(where(publisher) == "agora", "it moved after the second error")
+    run.expect(where(publisher) == run.first, "it moved after the second error")
     event_s = run.now
     await publisher.order("error")
-    await run.moved("zegocloud", publisher, viewer)
+    await run.moved(run.second, publisher, viewer)
     await run.measure(viewer, event_s)
     for do in ("error", "error", "success", "error", "error"):
         await publisher.order(do)
     await asyncio.sleep(1.0)
-    run.expect(where(publisher) == "zegocloud", "it moved though a success lay between")
+    run.expect(where(publisher) == run.second, "it moved though a success lay between")
 
 
 @drill(
@@ -36,18 +36,18 @@ async def errors_recorded(run: Run) -> None:
 )
 async def health_failures(run: Run) -> None:
     publisher, viewer = await run.on_air(policy={"health_interval_s": 0.5})
-    await run.stage.health_as("agora", healthy=False)
+    await run.stage.health_as(run.first, healthy=False)
     await run.told(publisher, "health.failed", count=2)
-    await run.stage.health_as("agora", healthy=True)
+    await run.stage.health_as(run.first, healthy=True)
     await run.told(publisher, "health.recovered")
     run.expect_no_move(publisher)
     event_s = run.now
     before = len(publisher.news("health.failed"))
-    await run.stage.health_as("agora", healthy=False)
+    await run.stage.health_as(run.first, healthy=False)
     await run.told(publisher, "failover.started")
     failed = len(publisher.news("health.failed")) - before
     run.expect(failed == 3, f"it moved after {failed} failed checks, not 3")
-    await run.moved("zegocloud", publisher, viewer)
+    await run.moved(run.second, publisher, viewer)
     await run.measure(viewer, event_s)
 
 
@@ -59,10 +59,10 @@ async def health_failures(run: Run) -> None:
 async def provider_disabled(run: Run) -> None:
     publisher, viewer = await run.on_air()
     event_s = run.now
-    await run.stage.list_as("agora", is_active=False)
+    await run.stage.list_as(run.first, is_active=False)
     moved_s = await run.told(publisher, "migration.started", limit_s=3.0)
     run.expect(moved_s - event_s < 1.6, f"it began only after {moved_s - event_s:.1f} s")
-    await run.moved("zegocloud", publisher, viewer)
+    await run.moved(run.second, publisher, viewer)
     await run.measure(viewer, event_s, lossless=True)
     run.expect_nobody_blamed(publisher, viewer)
 
@@ -76,10 +76,10 @@ async def health_check_lies(run: Run) -> None:
     fast = {"health_interval_s": 0.5, "health_timeout_s": 0.4}
     publisher, viewer = await run.on_air(policy=fast)
     for fault in ("backend-500", "backend-hangs"):
-        await run.stage.break_("agora", fault)
+        await run.stage.break_(run.first, fault)
         seen = len(publisher.news("health.ignored"))
         await run.told(publisher, "health.ignored", count=seen + 5)
-        await run.stage.heal("agora")
+        await run.stage.heal(run.first)
         run.expect_no_move(publisher, viewer)
     run.expect_nobody_blamed(publisher, viewer)
     run.note(publisher.news("health.ignored")[-1]["sentence"])
@@ -92,11 +92,11 @@ async def health_check_lies(run: Run) -> None:
         label="believing", policy={**fast, "media_beats_health": False}
     )
     await run.started(believing)
-    await run.stage.break_("agora", "backend-500")
+    await run.stage.break_(run.first, "backend-500")
     await run.told(believing, "failover.started")
     failed = len(believing.news("health.failed"))
     run.expect(failed == 3, f"it moved after {failed} failed checks, not 3")
-    await run.moved("zegocloud", believing)
+    await run.moved(run.second, believing)
 
 
 @drill(
@@ -108,16 +108,16 @@ async def health_check_lies(run: Run) -> None:
 async def backend_switch(run: Run) -> None:
     publisher, viewer = await run.on_air(settle_s=8.0)  # the baseline is as long as the window
     event_s = run.now
-    await run.stage.list_as("webrtc", priority=-1)
-    await run.moved("webrtc", publisher, viewer)
+    await run.stage.list_as(run.third, priority=-1)
+    await run.moved(run.third, publisher, viewer)
     # Until the old leg is closed too, which is where frames would be lost.
     await run.measure(viewer, event_s, window_s=5.5, lossless=True)
     run.expect_nobody_blamed(publisher, viewer)
-    await run.stage.break_("webrtc", "killed")
-    await run.moved("agora", publisher, viewer)
-    await run.stage.heal("webrtc")
+    await run.stage.break_(run.third, "killed")
+    await run.moved(run.first, publisher, viewer)
+    await run.stage.heal(run.third)
     await asyncio.sleep(4.0)
-    run.expect(where(publisher) == "agora", "an unchanged list pulled the stream back")
+    run.expect(where(publisher) == run.first, "an unchanged list pulled the stream back")
 
 
 @drill(
@@ -128,10 +128,10 @@ async def backend_switch(run: Run) -> None:
 async def next_stream_after_switch(run: Run) -> None:
     publisher = await run.publisher("--hold")
     before = await publisher.ask("refresh", "refreshed")
-    run.expect(before.get("provider") == "agora", f"before: {before}")
-    await run.stage.list_as("webrtc", priority=-1)
+    run.expect(before.get("provider") == run.first, f"before: {before}")
+    await run.stage.list_as(run.third, priority=-1)
     await publisher.order("begin")
     await run.started(publisher)
-    await run.expect_attempts(publisher, "webrtc")
+    await run.expect_attempts(publisher, run.third)
     viewer = await run.viewer()
-    await run.moved("webrtc", viewer)
+    await run.moved(run.third, viewer)

@@ -23,11 +23,11 @@ async def all_providers_die(run: Run) -> None:
     off_air_s = await run.told(publisher, "stream.off_air")
     run.note(f"off air announced after {off_air_s - event_s:.2f} s")
     await asyncio.sleep(max(0.0, event_s + 10.0 - run.now))
-    await run.stage.heal("zegocloud")
+    await run.stage.heal(run.second)
     back_s = run.now
-    await run.moved("zegocloud", publisher, viewer, limit_s=15.0)
+    await run.moved(run.second, publisher, viewer, limit_s=15.0)
     run.detected(event_s, publisher, viewer)
-    run.note(f"back {run.now - back_s:.2f} s after zegocloud was")
+    run.note(f"back {run.now - back_s:.2f} s after {run.second} was")
     await run.measure(viewer, event_s, window_s=run.now - event_s + 0.5)
 
 
@@ -42,7 +42,7 @@ async def recovery(run: Run) -> None:
     await _fail_and_heal(run, publisher, viewer)
     await run.told(publisher, "circuit.closed", limit_s=15.0)
     await asyncio.sleep(4.0)
-    run.expect(where(publisher) == "zegocloud", "stay: the stream went back")
+    run.expect(where(publisher) == run.second, "stay: the stream went back")
     for end in (publisher, viewer):
         await end.order("end")
         await end.gone()
@@ -52,7 +52,7 @@ async def recovery(run: Run) -> None:
     publisher, viewer = await run.on_air(settle_s=8.0, policy=returning)
     await _fail_and_heal(run, publisher, viewer)
     begun_s = await run.told(publisher, "trial.started", limit_s=20.0)
-    await run.moved("agora", publisher, viewer, limit_s=20.0)
+    await run.moved(run.first, publisher, viewer, limit_s=20.0)
     moved_s = publisher.news("migration.succeeded")[-1]["at_s"] if where(publisher) else run.now
     run.expect(moved_s - begun_s >= 3.0, "return: it went back before return_after_s")
     run.note(f"returned {moved_s - begun_s:.2f} s after its trial began (return_after_s = 3)")
@@ -60,13 +60,13 @@ async def recovery(run: Run) -> None:
 
 
 async def _fail_and_heal(run: Run, *ends: Process) -> None:
-    await run.stage.break_("agora", "killed")
-    await run.stage.health_as("agora", False)  # a server that probes every 30 s is not as quick
-    await run.moved("zegocloud", *ends)
+    await run.stage.break_(run.first, "killed")
+    await run.stage.health_as(run.first, False)  # a server that probes every 30 s is not as quick
+    await run.moved(run.second, *ends)
     await run.told(ends[0], "circuit.opened")
     await run.told(ends[0], "health.failed")
-    await run.stage.heal("agora")
-    await run.stage.health_as("agora", None)
+    await run.stage.heal(run.first)
+    await run.stage.health_as(run.first, None)
     await run.told(ends[0], "circuit.half_opened", limit_s=15.0)
 
 
@@ -79,7 +79,7 @@ async def flapping(run: Run) -> None:
     policy = {"return_policy": "return", "return_after_s": 3.0}
     ends = await run.on_air(policy=policy)
     event_s = run.now
-    await _flap(run, ["agora"], periods=3)
+    await _flap(run, [run.first], periods=3)
     _expect_settled(run, ends, "one flaps", most=2)
     await run.measure(ends[1], event_s, window_s=4.0)
     for end in ends:
@@ -87,9 +87,9 @@ async def flapping(run: Run) -> None:
         await end.gone()
 
     ends = await run.on_air(settle_s=1.0, policy=policy)
-    await _flap(run, ["agora", "zegocloud"], periods=3)
+    await _flap(run, [run.first, run.second], periods=3)
     _expect_settled(run, ends, "two flap in antiphase", most=2)
-    run.expect(where(ends[0]) == "webrtc", f"it is on {where(ends[0])}, not on the steady one")
+    run.expect(where(ends[0]) == run.third, f"it is on {where(ends[0])}, not on the steady one")
 
 
 async def _flap(run: Run, names: Sequence[str], *, periods: int) -> None:
@@ -132,5 +132,5 @@ async def own_network_down(run: Run) -> None:
     run.detected(event_s, publisher)
     run.expect_nobody_blamed(publisher)
     run.expect(not publisher.news("circuit.opened"), "a provider was banned")
-    await run.expect_attempts(publisher, "agora")
+    await run.expect_attempts(publisher, run.first)
     await run.measure(viewer, event_s, window_s=run.now - event_s + 0.5)

@@ -32,16 +32,16 @@ _QUICK: Final = {
 async def drain(run: Run) -> None:
     publisher, viewer = await run.on_air(settle_s=8.0)
     event_s = run.now
-    await run.stage.list_as("agora", is_drained=True)
-    await run.moved("zegocloud", publisher, viewer)
+    await run.stage.list_as(run.first, is_drained=True)
+    await run.moved(run.second, publisher, viewer)
     await run.measure(viewer, event_s, window_s=5.5, lossless=True)
     run.expect_nobody_blamed(publisher, viewer)
     other = await run.stage.start_end("publisher", "another", label="another", policy=POLICY)
     there = (await run.started(other))["provider"]
-    run.expect(there == "zegocloud", f"a new stream went to {there}")
-    await run.stage.list_as("agora", is_drained=False)
+    run.expect(there == run.second, f"a new stream went to {there}")
+    await run.stage.list_as(run.first, is_drained=False)
     await asyncio.sleep(3.0)
-    run.expect(where(publisher) == "zegocloud", "it was pulled back")
+    run.expect(where(publisher) == run.second, "it was pulled back")
 
 
 @drill(
@@ -60,12 +60,12 @@ async def viewer_rescue(run: Run) -> None:
         await run.started(end)
     await asyncio.sleep(5.5)
     event_s = run.now
-    await run.stage.break_("agora", "cut-off")
-    await viewer.until(lambda: where(viewer) not in ("", "agora"), what="rescue", limit_s=10.0)
+    await run.stage.break_(run.first, "cut-off")
+    await viewer.until(lambda: where(viewer) not in ("", run.first), what="rescue", limit_s=10.0)
     run.detected(event_s, viewer)
     await run.measure(viewer, event_s)
     for end in (publisher, fine):
-        run.expect(where(end) == "agora", f"{end.name} is on {where(end)}, not on agora")
+        run.expect(where(end) == run.first, f"{end.name} is on {where(end)}, not on {run.first}")
     row = await _row(run)
     run.expect(row["rescue"] == where(viewer), f"the server knows of {row['rescue'] or 'none'}")
 
@@ -82,14 +82,14 @@ async def server_killed_during_move(run: Run) -> None:
     patient = {"overlap_s": 20.0}  # longer than the server is away, as the default is
     publisher, viewer = await run.on_air(settle_s=window_s + 4.0, policy=patient)
     event_s = run.now
-    await _move(run, "webrtc")
+    await _move(run, run.third)
     await run.told(publisher, "migration.started")
     await run.stage.break_(SERVER, "killed")
     await asyncio.sleep(3.0)
-    told = [end.name for end in (publisher, viewer) if where(end) == "webrtc"]
+    told = [end.name for end in (publisher, viewer) if where(end) == run.third]
     run.note(f"moved before the server was back: {', '.join(told) or 'none'}")
     await run.stage.heal(SERVER)
-    await run.moved("webrtc", publisher, viewer, limit_s=20.0)
+    await run.moved(run.third, publisher, viewer, limit_s=20.0)
     await run.measure(viewer, event_s, window_s=window_s, lossless=True)
     await _expect_agreed(run, publisher, viewer)
     run.expect_nobody_blamed(publisher, viewer)
@@ -106,14 +106,14 @@ async def server_away(run: Run) -> None:
     await run.stage.break_(SERVER, "backend-away")
     await run.told(publisher, "control.lost")
     event_s = run.now
-    await run.stage.break_("agora", "killed")
-    await run.moved("zegocloud", publisher, viewer)
+    await run.stage.break_(run.first, "killed")
+    await run.moved(run.second, publisher, viewer)
     run.detected(event_s, publisher, viewer)
     await run.measure(viewer, event_s)
     await run.stage.heal(SERVER)
     await _expect_agreed(run, publisher, viewer)
-    await _move(run, "webrtc")
-    await run.moved("webrtc", publisher, viewer)
+    await _move(run, run.third)
+    await run.moved(run.third, publisher, viewer)
 
 
 @drill(
@@ -131,15 +131,15 @@ async def two_nodes(run: Run) -> None:
         await run.started(end)
     await asyncio.sleep(5.5)
     event_s = run.now
-    await run.stage.break_("agora", "killed")
-    await run.moved("zegocloud", publisher, viewer)
+    await run.stage.break_(run.first, "killed")
+    await run.moved(run.second, publisher, viewer)
     run.detected(event_s, publisher, viewer)
     await run.measure(viewer, event_s)
     run.stage.signal(SERVER, "SIGKILL")
     await run.stage.front_to(OTHER_SERVER)
     await asyncio.sleep(5.0)
-    await _move(run, "webrtc", server=OTHER_SERVER)
-    await run.moved("webrtc", publisher, viewer)
+    await _move(run, run.third, server=OTHER_SERVER)
+    await run.moved(run.third, publisher, viewer)
 
 
 @drill(
@@ -154,10 +154,10 @@ async def freeze(run: Run) -> None:
     publisher, viewer = await _fine_among_many(run)
     await _cut_off_the_crowd(run)
     await asyncio.sleep(5.0)
-    run.expect(where(publisher) == "agora", "it moved although moves are frozen")
+    run.expect(where(publisher) == run.first, "it moved although moves are frozen")
     event_s = run.now
     await run.stage.admin("/v1/admin/settings", {"is_frozen": False, "because": "a drill"})
-    await run.moved("zegocloud", publisher, viewer, limit_s=70.0)
+    await run.moved(run.second, publisher, viewer, limit_s=70.0)
     run.note(f"moved {run.now - event_s:.1f} s after the thaw")
     moves = publisher.news("migration.succeeded")
     moved_s = moves[-1]["at_s"] if moves else run.now
@@ -202,17 +202,17 @@ async def _fine_among_many(run: Run) -> tuple[Process, Process]:
 
 
 async def _cut_off_the_crowd(run: Run) -> None:
-    """Cut the crowd off from agora, and wait until the server finds it down."""
-    await run.stage.break_("agora", "cut-off")
+    """Cut the crowd off from the first provider, and wait until the server finds it down."""
+    await run.stage.break_(run.first, "cut-off")
     for _ in range(100):
         rows = await run.stage.admin("/v1/admin/providers", method="GET")
-        agora = next(row for row in rows if row["name"] == "agora")
-        if agora["health"]["grade"] == "critical":
-            run.note(f"the server: {agora['health']['because']}")
+        first = next(row for row in rows if row["name"] == run.first)
+        if first["health"]["grade"] == "critical":
+            run.note(f"the server: {first['health']['because']}")
             return
         await asyncio.sleep(0.1)
-    run.expect(False, f"the server calls agora {agora['health']['grade']}: "
-                      f"{agora['health']['because']}")  # fmt: skip
+    run.expect(False, f"the server calls {run.first} {first['health']['grade']}: "
+                      f"{first['health']['because']}")  # fmt: skip
 
 
 async def _move(run: Run, provider: str, *, server: str = SERVER) -> None:
