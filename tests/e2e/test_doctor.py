@@ -1,4 +1,4 @@
-"""`hitless doctor` as somebody runs it, against a stand-in and against nothing"""
+"""`hitless doctor` and `hitless prove`, against a stand-in and against nothing"""
 
 import contextlib
 import json
@@ -88,3 +88,16 @@ def test_a_name_that_nobody_configured_is_bad_input(home):
 
     assert done.returncode == 2
     assert "there are: there, gone, odd" in done.stderr
+
+
+def test_what_is_proven_prints_the_record_to_add(home):
+    with stand_in() as url:
+        (home.path / "hitless.toml").write_text(CONFIG.format(url=url))
+        done = home.run("prove", "there", "--server", "a stand-in", limit_s=120)
+    gone = home.run("prove", "gone")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Proof(\n    server='a stand-in, 20" in done.stdout
+    assert "what='12 of 12 rules kept; published within" in done.stdout
+    assert gone.returncode == 1
+    assert "Proof(" not in gone.stdout

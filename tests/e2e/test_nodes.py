@@ -295,7 +295,7 @@ def test_a_postgresql_that_hangs_leaves_lists_from_memory_and_is_caught_up_with(
     own_postgres_server, house
 ):
     """
-    For 8 s here; media needs no server, and clients have plans. The move was made just before.
+    For some 6 s here, and for a minute in `test_store_away.py`.
     """
 
     async def main():
@@ -303,16 +303,14 @@ def test_a_postgresql_that_hangs_leaves_lists_from_memory_and_is_caught_up_with(
         a = await filled(house, url, "a")
         await a.start("show")
         seen = {"stream": "show", "role": "publisher", "epoch": 1}
-        async with a.connected("pub", seen) as ear, asyncio.TaskGroup() as group:
+        async with a.connected("pub", seen) as ear:
             with own_postgres_server.frozen():
-                thawed = group.create_task(asyncio.sleep(8.0))
                 said = await a.until_ready(False, 6.0)
                 listed = await a.call("GET", "/streaming/providers")
                 health = await a.call("GET", "/streaming/providers/one/health")
                 refused = await a.start("other")
                 alive = await a.call("GET", "/livez")
-                await thawed
-            await a.until_ready(True, 5.0)
+            await a.until_ready(True, 10.0)
             await a.move("show", "two")
             await ear.until("placement", 1.0, epoch=2, provider="two")
             started = (await a.start("other")).data
@@ -401,18 +399,21 @@ async def refused_and_recovered(node, trouble, because):
     for n in range(20):
         acknowledged[f"before-{n}"] = (await node.start(f"before-{n}")).data["epoch"]
     with trouble:
-        answers = await asyncio.gather(*(node.start(f"during-{n}" * 20) for n in range(9)))
+        said, *answers = await asyncio.gather(
+            node.until_ready(False, 10.0), *(node.start(f"during-{n}" * 20) for n in range(9))
+        )
         for n, answer in enumerate(answers):
             if answer.status == 200:
                 acknowledged[f"during-{n}" * 20] = answer.data["epoch"]
             else:
                 refused.append(answer)
-        await node.until_logged("store.lost", because, limit_s=10.0)
         listed = await node.call("GET", "/streaming/providers")
         read = await node.stream("before-0")
     await node.until_ready(True, 10.0)
     for n in range(20):
         acknowledged[f"after-{n}"] = (await node.start(f"after-{n}")).data["epoch"]
+    assert said.startswith("degraded: ")
+    assert because in said
     assert refused, "nothing was wrong"
     assert {(answer.status, answer.code) for answer in refused} == {(503, "store-lost")}
     assert all(because in answer.body["error"]["message"] for answer in refused), refused[0].body

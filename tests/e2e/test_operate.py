@@ -19,6 +19,8 @@ import pytest
 from e2e.commands import HITLESS, clock, one_line
 from e2e.serving import House, Served
 
+from hitless.server.vault import new_key
+
 
 pytestmark = pytest.mark.realtime
 
@@ -274,6 +276,75 @@ def test_an_incident_is_collected(desk, tmp_path):
     assert desk.node.url == document["server"]
     assert document["settings"] == desk.reads("settings")
     assert not set(desk.house.keys.values()) & set(re.findall(r"[\w-]+", path.read_text()))
+
+
+def test_an_incident_is_judged_again_to_the_same_verdicts_anywhere(desk, tmp_path):
+    """
+    Observed by a real server, judged again by another process; a file that was changed is told.
+    """
+    desk.does("providers", "add", "judged", "--adapter", "whip", "--url", NOWHERE)
+    desk.does("providers", "change", "judged", "--disable", "--because", "a word of theirs")
+
+    async def on_air():
+        await desk.node.start("secret-show", client="secret-studio")
+        seen = {"stream": "secret-show", "role": "publisher", "epoch": 1}
+        async with desk.node.connected("secret-studio", seen) as ear:
+            about = {"stream": "secret-show", "provider": "judged"}
+            await ear.say(type="report", **about, bytesSent=1000)
+            await ear.say(type="leg", **about, state="failed", because="no secret-studio here")
+            await ear.say(type="finish", stream="secret-show")
+            await ear.say(type="finish", stream="secret-show")
+            await ear.until("problem", 10.0)  # all before it was heard
+
+    asyncio.run(on_air())
+    desk.does("providers", "change", "judged", "--active")
+    path = tmp_path / "incident.json"
+    desk.does("incident", "--since", "1h", "--output", str(path))
+    document = json.loads(path.read_text())
+    judged = json.dumps(document["judged"])
+    kinds = {one["observation"] for one in document["judged"]["recording"]["entries"]}
+    again = desk.run("replay", str(path))
+    for one in document["judged"]["recording"]["entries"]:
+        for news in one.get("news", ()):
+            news["was"] = "down"
+    path.write_text(json.dumps(document, indent=2))
+    changed = desk.run("replay", str(path))
+
+    assert {"OperatorSaid", "ManyFresh", "StartEnded", "Ticked"} <= kinds
+    assert "secret-" not in judged
+    assert "127.0.0.1" not in judged.replace(NOWHERE, "")
+    assert 0 == again.returncode, again.stdout
+    assert "verdict.changed  judged  disabled" in again.stdout
+    assert "the same verdicts" in again.stderr
+    assert 1 == changed.returncode
+    assert "DIFFERENT after OperatorSaid of judged" in changed.stdout
+
+
+def test_the_vaults_key_is_changed_and_the_old_one_taken_away(own_desk):
+    """
+    By a restart with both, the command, and a restart with the new one alone.
+    """
+    desk = own_desk
+    desk.does("providers", "add", "agora", "--adapter", "whip", "--url", NOWHERE,
+              "--secret-env", "token=THEIRS", THEIRS="a-token-of-theirs")  # fmt: skip
+    old, new = desk.house.keys["HITLESS_VAULT_KEY"], new_key()
+
+    def restarted(keys):
+        desk.node.close()
+        desk.house.keys["HITLESS_VAULT_KEY"] = keys
+        desk.node = desk.house.serve("hitless.db")
+
+    restarted(f"{new} {old}")
+    said = desk.does("keys", "reseal", "--because", "yearly")
+    log = desk.does("audit", "--target", "agora")
+    restarted(new)
+    after = desk.reads("keys", "reseal")
+
+    assert "agora: sealed anew" in said
+    assert "provider.resealed" in log
+    assert "yearly" in log
+    assert ([], {}) == (after["changed"], after["failed"])
+    assert "a-token-of-theirs" not in said + log
 
 
 # --- Keys and roles ---

@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "config": ("config:config", "Show every key: value, unit, default and where it comes from."),
     "doctor": ("doctor:doctor", "Check step by step whether providers can be used from here."),
     "conformance": ("conformance:conformance", "Check a provider against the contract."),
+    "prove": ("prove:prove", "Run the whole list against a real account; print the record."),
     "replay": ("replay:replay", "Run a recorded incident again: the same effects, or a bug."),
     "completion": ("completion:completion", "Print the script that completes commands."),
 }

@@ -81,6 +81,10 @@ class NotThere(ConfigError):
     """The server knows no provider, stream or key of that name."""
 
 
+class ServerIsOlder(ConfigError):
+    """The server does not know this call."""
+
+
 class Server:
     """
     A running server.
@@ -327,7 +331,7 @@ def _refusal(
         case 404 if error.code in _WHERE_NEXT:
             return NotThere(f"{because} (see `{_WHERE_NEXT[error.code]}`)")
         case 404 | 405:
-            return ConfigError(f"{url} does not know {path}: is the server older than this?")
+            return ServerIsOlder(f"{url} does not know {path}: is the server older than this?")
         case 400 | 422:
             return ConfigError(because)
         case 503:

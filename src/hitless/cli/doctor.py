@@ -56,7 +56,7 @@ def doctor(
       hitless doctor --no-media --json
     """
     loaded = invocation.config()
-    tables = [_table(loaded, name) for name in names] or list(loaded.providers)
+    tables = [configured(loaded, name) for name in names] or list(loaded.providers)
     if not tables:
         raise ConfigError(
             "no provider is configured: add a [[provider]] table with a name to hitless.toml"
@@ -75,7 +75,7 @@ async def _examine_all(
     for table in tables:
         if not quiet:
             click.echo(click.style(f"{table.name} (adapter {table.adapter})", bold=True))
-        async for finding in _examined(table, loaded, media=media):
+        async for finding in examined(table, loaded, media=media):
             rows.append(
                 {
                     "provider": table.name,
@@ -86,13 +86,12 @@ async def _examine_all(
                 }
             )
             if not quiet:
-                _tell(finding)
+                tell(finding)
     return rows
 
 
-async def _examined(
-    table: ProviderTable, loaded: Config, *, media: bool
-) -> AsyncIterator[Finding]:
+async def examined(table: ProviderTable, loaded: Config, *, media: bool) -> AsyncIterator[Finding]:
+    """Yield what is found of one provider, as it is found; the last is about media."""
     try:
         provider = make_provider(table, loaded, os.environ)
     except ConfigError as exc:
@@ -137,7 +136,13 @@ async def _canary(provider: Provider) -> Finding:
     return Finding(step="media", verdict=Verdict.GOOD, says=says)
 
 
-def _table(loaded: Config, name: str) -> ProviderTable:
+def configured(loaded: Config, name: str) -> ProviderTable:
+    """
+    Return a provider's table.
+
+    Raises:
+        ConfigError: None of that name is configured; says which are.
+    """
     for table in loaded.providers:
         if table.name == name:
             return table
@@ -145,7 +150,8 @@ def _table(loaded: Config, name: str) -> ProviderTable:
     raise ConfigError(f"no provider called {name!r} is configured; there are: {known}")
 
 
-def _tell(finding: Finding) -> None:
+def tell(finding: Finding) -> None:
+    """Write one finding."""
     verdict = click.style(f"{finding.verdict.value:<9}", fg=_COLOURS[finding.verdict])
     click.echo(f"  {verdict} {finding.step:<13}  {finding.says}")
     if finding.fix:

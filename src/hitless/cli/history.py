@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import click
 import msgspec
 
-from ..client.secret import is_secret_name
 from ..errors import ConfigError
 from ..server.clock import wall_s
-from ..server.wire import AuditEntry, Settings, Stream
-from .calls import NotThere, Server, asks_server
+from ..server.redaction import redacted
+from ..server.wire import AuditEntry, Judged, Settings, Stream
+from .calls import NotThere, Server, ServerIsOlder, asks_server
 from .moves import one_stream, some_streams
 from .output import emit_json, json_option
 from .providers import all_providers
@@ -35,15 +33,6 @@ FORMAT: Final = 1
 
 _WORDS_MAX: Final = 3
 """Changed fields that a line of the log names."""
-
-_REDACTED: Final = "(redacted)"
-_SECRETS: Final = (
-    (re.compile(r"\bhk_([a-z0-9]+)_[A-Za-z0-9_-]{16,}"), rf"hk_\1_{_REDACTED}"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}"), _REDACTED),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {_REDACTED}"),
-)
-"""API keys, JSON web tokens, Authorization headers."""
-_URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://[^\s\"'<>]+", re.IGNORECASE)
 
 
 def entries(
@@ -128,14 +117,17 @@ def incident(server: Server, since: float, output: Path | None, as_json: bool) -
     """
     Collect what happened into one JSON document.
 
-    It holds the audit log, the providers with their verdicts, the settings, and the streams that
-    are on or changed in that time. Keys, tokens and passwords are taken out; names of streams
-    are not.
+    It holds the audit log, the providers with their verdicts, the settings, the streams that are
+    on or changed in that time, and what the node that answers observed and concluded, which
+    `hitless replay` judges again. Keys, tokens and passwords are taken out. Names of streams are
+    not, but for those in what was observed: there streams, clients and networks have other
+    names, the same one for the same.
 
     \b
     Examples:
       hitless incident --since 1h --output incident.json
       hitless incident --since 30m > incident.json
+      hitless replay incident.json
     """
     if output is not None:
         _write(output, "")  # what cannot be written is known before the server is asked
@@ -161,6 +153,12 @@ def collect(server: Server, since: float) -> dict[str, Any]:
     over, is_cut_too = some_streams(server, limit=INCIDENT_STREAMS_MAX, ended=True)
     recent = [one for one in over if one.changed_ago_s <= since]
     log = entries(server, limit=INCIDENT_ENTRIES_MAX + 1, since_s=now_s - since)
+    try:
+        judged: Judged | None = server.ask(
+            Judged, "GET", "/v1/admin/recording", query={"since": since}
+        )
+    except ServerIsOlder:
+        judged = None
     document: dict[str, Any] = msgspec.to_builtins(
         {
             "format": FORMAT,
@@ -173,36 +171,10 @@ def collect(server: Server, since: float) -> dict[str, Any]:
             "providers": providers,
             "streams": [*on, *recent],
             "audit": log[:INCIDENT_ENTRIES_MAX],
+            "judged": judged,
         }
     )
     return document
-
-
-def redacted(value: Any) -> Any:
-    """Return JSON values without what opens anything: keys, tokens, passwords in addresses."""
-    if isinstance(value, Mapping):
-        return {
-            key: _REDACTED if is_secret_name(key) and inner else redacted(inner)
-            for key, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [redacted(inner) for inner in value]
-    if not isinstance(value, str):
-        return value
-    for pattern, instead in _SECRETS:
-        value = pattern.sub(instead, value)
-    return _URL.sub(lambda match: _bare(match[0]), value)
-
-
-def _bare(url: str) -> str:
-    """Return an address without user, password and parameters."""
-    try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return _REDACTED
-    query = f"?{_REDACTED}" if parts.query or parts.fragment else ""
-    return f"{parts.scheme}://{host}{parts.path}{query}"
 
 
 def _write(output: Path, text: str) -> None:

@@ -7,9 +7,9 @@ from typing import Final
 import click
 import msgspec
 
-from ..server.wire import KeyShown, Nothing
+from ..server.wire import KeyShown, Nothing, Resealed
 from .calls import Needs, Server, asks_server, because_option, segment
-from .output import emit_json, json_option
+from .output import FAILED, emit_json, json_option
 from .words import duration, moment, table
 
 
@@ -111,6 +111,41 @@ def revoke(server: Server, key: str, because: str, as_json: bool) -> None:
         emit_json({"key": key, "is_revoked": True})
         return
     click.echo(f"{key} opens nothing any more")
+
+
+@keys.command(short_help="Seal providers' secrets with the newest vault key.")
+@because_option
+@asks_server
+@json_option
+@click.pass_context
+def reseal(ctx: click.Context, server: Server, because: str, as_json: bool) -> None:
+    """
+    Seal the secrets of all providers with the newest vault key.
+
+    That is the first one in HITLESS_VAULT_KEY or its file; every node must have it by then. When
+    this says so, the older ones can be taken away. May be repeated. Exit status 1 if a secret
+    could not be opened: give it anew, with `hitless providers change`.
+
+    \b
+    Examples:
+      hitless keys reseal --because "yearly rotation"
+    """
+    found = server.ask(
+        Resealed, "POST", "/v1/admin/reseal", needs=Needs.OWNER, query={"because": because}
+    )
+    if as_json:
+        emit_json(msgspec.to_builtins(found))
+    else:
+        for name, why in found.failed.items():
+            click.echo(f"{name}: NOT sealed anew: {why}")
+        for name in found.changed:
+            click.echo(f"{name}: sealed anew")
+        said = f"everything is sealed with key {found.key}: older ones can be taken away"
+        if found.failed:
+            said = "keep the older keys: not everything is sealed anew"
+        click.echo(said, err=True)
+    if found.failed:
+        ctx.exit(FAILED)
 
 
 def _shown(one: KeyShown) -> dict[str, object]:

@@ -16,23 +16,32 @@ from ..core.state import State
 from ..errors import ConfigError
 from .calls import Server, asks_server
 from .history import why_from_server
-from .output import emit_json, json_option
+from .output import FAILED, emit_json, json_option
+from .rejudge import incident_in, show_again
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
-def replay(file: Path, as_json: bool) -> None:
+@click.pass_context
+def replay(ctx: click.Context, file: Path, as_json: bool) -> None:
     """
     Run a recorded incident again: the same effects, or a bug.
 
-    FILE was written by `--record`, or by the lab (it says where).
+    FILE was written by `--record`, by the lab (it says where), or by `hitless incident`: then
+    what the server observed is judged again, and must give the verdicts that it gave. Exit
+    status 1 if it does not.
 
     \b
     Examples:
       hitless replay incident.jsonl
-      hitless replay incident.jsonl --json
+      hitless replay incident.json --json
     """
+    document = incident_in(file)
+    if document is not None:
+        if not show_again(document, file, as_json=as_json):
+            ctx.exit(FAILED)
+        return
     begun_s: float | None = None
     for now, event, effects, _ in rerun(_lines(file)):
         begun_s = now if begun_s is None else begun_s

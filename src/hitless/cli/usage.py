@@ -19,7 +19,9 @@ def usage(server: Server, month: str, as_json: bool) -> None:
     """
     Show what providers carried in a month, and what it costs.
 
-    A price is set with `hitless providers change NAME --price per_minute=0.004 ...`.
+    GB (10^9 bytes) are what clients report that they sent to the provider and received from it.
+    A price is set with `hitless providers change NAME --price per_minute=0.004 ...`, or per_gb,
+    or both: then both are paid.
 
     \b
     Examples:
@@ -36,12 +38,15 @@ def usage(server: Server, month: str, as_json: bool) -> None:
             f"{one.publisher_minutes:.1f}",
             f"{one.viewer_minutes:.1f}",
             str(one.streams),
+            f"{one.sent_gb:.3f}",
+            f"{one.received_gb:.3f}",
             "-" if one.cost is None else f"{one.cost:.2f} {one.currency}".rstrip(),
             one.because,
         )
         for one in found
     )
-    table(("provider", "publisher min", "viewer min", "streams", "cost", "because"), rows)
+    titles = ("provider", "publisher min", "viewer min", "streams", "sent GB", "received GB")
+    table((*titles, "cost", "because"), rows)
 
 
 @click.command()

@@ -10,6 +10,7 @@ is back, so a lost message costs nothing but time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 from collections.abc import Callable, Mapping
@@ -36,7 +37,7 @@ from . import protocol
 from .backend import Backend
 from .link import Ends, Link
 from .plan_request import PlanDesk, new_http
-from .served import Served
+from .served import LEG_STATES, RENEW_S_MAX, STALE_S, Served
 from .telemetry import log
 
 
@@ -47,14 +48,9 @@ UNSAID_MAX: Final = 64
 """Ends of streams kept until the link is back; the oldest go first."""
 CLIENT_CHARS_MAX: Final = 100
 
-_LEG_STATES: Final[Mapping[str, protocol.LegState]] = {
-    "leg.opening": "opening",
-    "leg.opened": "live",
-    "leg.silent": "silent",
-    "leg.heard": "heard",
-    "leg.failed": "failed",
-    "leg.closed": "closed",
-}
+
+def _uncounted(stream: str, provider: str) -> tuple[int, int]:
+    return 0, 0
 
 
 class ControlPlane:
@@ -103,14 +99,16 @@ class ControlPlane:
         self._tell: Callable[[Announce], None] = lambda news: None
         self._look: Callable[[str], Session | None] = lambda session: None
         self._age_s: Callable[[str], float | None] = lambda provider: None
+        self._carried: Callable[[str, str], tuple[int, int]] = _uncounted
         self._http: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._rng = random.Random(self.client)
         self._link = Link(
             address,
             headers=headers,
             http=self._opened,
             timeout_s=timeout_s,
-            rng=random.Random(self.client),
+            rng=self._rng,
             ends=Ends(
                 hello=self._hello,
                 hear=self._hear,
@@ -139,9 +137,11 @@ class ControlPlane:
         tell: Callable[[Announce], None],
         look: Callable[[str], Session | None],
         media_age_s: Callable[[str], float | None],
+        carried: Callable[[str, str], tuple[int, int]] = _uncounted,
     ) -> None:
         """Name who hears what the server says; once, before the first session begins."""
         self._post, self._tell, self._look, self._age_s = post, tell, look, media_age_s
+        self._carried = carried
 
     @property
     def is_connected(self) -> bool:
@@ -181,7 +181,7 @@ class ControlPlane:
 
     def told(self, news: Announce) -> None:
         """Pass on what became of the legs of a session."""
-        state = _LEG_STATES.get(news.name)
+        state = LEG_STATES.get(news.name)
         if state is None or news.stream is None or news.provider is None:
             return
         error = str(news.fields.get("error") or "")
@@ -231,27 +231,28 @@ class ControlPlane:
         """
         Return the credential for one stream and role from its plan; a new plan to renew it.
 
-        A publisher's plan holds one for viewing its own stream as well (`view_token`). Empty: no
-        session of this client has such a stream, or the server gives none.
+        Empty: no session of this client has such a stream, or the server gives none.
 
         Raises:
             ConfigError, Refused: As `begin`.
         """
-        found = [s for s in self._served.items() if s[1].stream == access.stream]
-        found.sort(key=lambda item: item[1].role is not access.role)
-        if not found:
+        found = (item for item in self._served.items() if item[1].stream == access.stream)
+        session, served = min(
+            found, key=lambda item: item[1].role is not access.role, default=("", None)
+        )
+        if served is None:
             return {}
-        session, served = found[0]
-        known = served.plan.credentials.get(access.provider) if served.plan else None
-        is_old = access.renew or access.provider in served.rejected
-        if (known is None or is_old) and not self._desk.is_away:
-            served.keep(await self._ask_plan(session, served))
-            known = served.plan.credentials.get(access.provider) if served.plan else None
-        if known is None:
-            return {}
-        if access.role is Role.VIEWER and served.role is Role.PUBLISHER:
-            return {**known, "token": known.get("view_token", known.get("token"))}
-        return known
+        state = self._look(session)
+        is_stale = served.is_stale(access.provider, state.follower if state else None)
+        is_old = (
+            access.renew or access.provider in served.rejected or not served.credential(access)
+        )
+        if (is_old or is_stale) and not self._desk.is_away:
+            # An old name is better than a late leg: nobody else knows the new one either.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if is_old else STALE_S):
+                    served.keep(await self._ask_plan(session, served))
+        return served.credential(access)
 
     async def aclose(self) -> None:
         """
@@ -355,18 +356,21 @@ class ControlPlane:
                 elif here is not None and here == follower.provider:
                     self.confirm(id, follower.epoch, here)
 
-    def _catch_up(self, session: str, served: Served) -> None:
+    def _catch_up(self, session: str, served: Served, after_s: float = 0.0) -> None:
         if served.is_asking or self._closing is not None:
             return
         served.is_asking = True
-        work = self._get_plan(session, served)
+        work = self._get_plan(session, served, after_s)
         task = asyncio.create_task(work, name="hitless: control plan")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _get_plan(self, session: str, served: Served) -> None:
-        """Get the plan of a session that goes on without, or is not known any more."""
+    async def _get_plan(self, session: str, served: Served, after_s: float) -> None:
+        """Get the plan of a session that has none, an old one, or is not known any more."""
         try:
+            await asyncio.sleep(after_s)
+            if self._served.get(session) is not served:
+                return
             plan = await self._ask_plan(session, served)
         except (ConfigError, Refused) as exc:
             served.is_refused = True
@@ -400,9 +404,15 @@ class ControlPlane:
             provider = state.provider if state else None
             age_s = self._age_s(provider) if provider else None
             if provider is not None and age_s is not None:
-                self._link.send(
-                    protocol.Report(stream=served.stream, provider=provider, mediaAge=age_s)
+                sent, received = self._carried(served.stream, provider)
+                report = protocol.Report(
+                    stream=served.stream,
+                    provider=provider,
+                    mediaAge=age_s,
+                    bytesSent=sent,
+                    bytesReceived=received,
                 )
+                self._link.send(report)
             claim = state.follower.claim if state and state.follower else None
             if claim is not None:  # its answer is overdue
                 self.claim(id, claim.base_epoch, claim.provider, claim.because)
@@ -449,6 +459,8 @@ class ControlPlane:
                 )
                 delay_s = message.delay_s if self._has_media(session) else 0.0
                 served.place(told, delay_s, self._post)
+                if served.named_epoch():
+                    self._catch_up(session, served, delay_s + self._rng.uniform(0.0, RENEW_S_MAX))
             case protocol.Release():
                 self._post(LegsReleased(session=session, epoch=message.epoch))
             case protocol.Rescue():

@@ -52,6 +52,7 @@ from .backend import BackendUnavailable, ProviderSource
 from .control import ControlPlane
 from .monitor import watch
 from .telemetry import Record, log, write_log
+from .traffic import Traffic
 
 
 _ERRORS_MAX = 100
@@ -125,7 +126,9 @@ class Driver:
                 tell=self.announce,
                 look=self.session,
                 media_age_s=self.media_age_s,
+                carried=self.carried,
             )
+        self._traffic = Traffic()
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[Event] = deque()
         self._is_stepping = self._is_closed = False
@@ -194,6 +197,12 @@ class Driver:
                  if leg.provider == provider]  # fmt: skip
         fresh = [at for at in heard if at is not None]
         return self._loop.time() - max(fresh) if fresh else None
+
+    def carried(self, stream: str, provider: str) -> tuple[int, int]:
+        """Return what a stream's legs there sent and received since asked last [byte]."""
+        sessions = self.state.sessions.values()
+        legs = [leg for one in sessions if one.stream == stream for leg in one.legs]
+        return self._traffic.taken(self.legs, (x.id for x in legs if x.provider == provider))
 
     async def list_again(self) -> None:
         """Read the list now and wait until it was read, or could not be."""

@@ -179,7 +179,19 @@ class LegNews(Message, frozen=True, kw_only=True, tag="leg"):
 
 
 class Report(Message, frozen=True, kw_only=True, tag="report"):
-    """How a stream is doing at this client, every `report_s`; W3C webrtc-stats names."""
+    """
+    How a stream is doing at this client, every `report_s`; W3C webrtc-stats names.
+
+    Attributes:
+        stream, provider: Which one, and where.
+        mediaAge: Of its last media [s].
+        packetsLost: Since the leg was opened.
+        jitter, roundTripTime: [s].
+        framesPerSecond: [1/s].
+        bytesSent, bytesReceived: Over the legs there since the report before this one: the growth
+            of those counters, so that a server that never heard of this client counts right
+            [byte]; 0: none, or not counted.
+    """
 
     stream: Name
     provider: Name
@@ -188,6 +200,8 @@ class Report(Message, frozen=True, kw_only=True, tag="report"):
     jitter: float = 0.0
     roundTripTime: float = 0.0
     framesPerSecond: float = 0.0
+    bytesSent: Whole = 0
+    bytesReceived: Whole = 0
 
 
 class Finish(Message, frozen=True, kw_only=True, tag="finish"):

@@ -76,6 +76,10 @@ class LiveView(LiveSession):
         """
         Yield the merged stream, encoded: each frame once, in order per kind, in one time base.
 
+        The codec of a kind may change between two frames, where a leg of other codecs takes
+        over; pictures then go on with a keyframe. Frames with `is_run_up` are there to be
+        decoded only: what they show was shown already, by frames of the leg before.
+
         Video begins at a keyframe, which is asked for. Ends with the stream; see `lost` for why.
         Iterate at most once.
         """

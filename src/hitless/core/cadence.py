@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
+from .case import Case
 from .circuit import Circuit
 from .evidence import Rules, Word
 from .observation import Level
-from .verdict import Case, Standing
+from .verdict import Standing
 
 
 def interval_s(

@@ -9,16 +9,14 @@ bounded whatever is sent.
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
-
-NAME_MAX: Final = 128
-"""Longest name of a client, room or network that is kept [character]; the rest is cut off."""
 
 BECAUSE_MAX: Final = 200
 """Longest reason that is kept [character]."""
@@ -159,8 +157,42 @@ class Ticked:
     """Time passed. Once a second is often enough."""
 
 
+class Reached(NamedTuple):
+    """Whom media reached: a client, for which room, where. One is made of each report that comes,
+    and a tuple costs a quarter of a record."""
+
+    client: str
+    stream: str
+    network: str
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManyFresh:
+    """Media of one provider reached many clients just now: as many `MediaFresh`, judged once."""
+
+    provider: str
+    reports: Sequence[Reached]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardElsewhere:
+    """
+    What the clients of all other nodes reported lately, instead of what was said before.
+
+    Attributes:
+        provider: Which provider.
+        votes: Theirs, by ballot; several of one client may be among them.
+        fresh_s: When media last reached one of them, by region [s].
+    """
+
+    provider: str
+    votes: Mapping[Ballot, Sequence[Vote]]
+    fresh_s: Mapping[str | None, float]
+
+
 Report = StartEnded | JoinEnded | MediaLost | MediaFresh | QualityReported
-Observation = ProbeEnded | Report | OperatorSaid | Ticked
+Observation = ProbeEnded | Report | ManyFresh | HeardElsewhere | OperatorSaid | Ticked
 
 
 # --- Votes ---
@@ -179,21 +211,35 @@ class Ballot(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
-    """What one client reported last: when [s], about which room, from where, and what."""
+    """
+    What one client reported last: when [s], about which room, from where, and what.
 
-    client: str
-    stream: str
-    network: str
+    Names are kept as marks: the same at every node, of one size, and of many networks one cannot
+    be told which it was.
+    """
+
+    client: int
+    stream: int
+    network: int
     region: str | None
     ok: bool
     at_s: float
     because: str
 
 
-Votes = Mapping[str, Vote]
-"""The last vote of each client, the oldest first."""
+Votes = Mapping[int, Vote]
+"""The last vote of each client, by its mark, the oldest first."""
 
 NO_VOTES: Final[Votes] = MappingProxyType({})
+
+NETWORK_MARKS: Final = 1 << 16
+"""So many marks for networks: 65 536 addresses share each, and who sees it knows none of them.
+Two networks with one mark count as one, which condemns nobody."""
+
+
+def mark(name: str) -> int:
+    """Return what stands for a client or a room, from 0 to 2^32 - 1; the same at every node."""
+    return zlib.crc32(name.encode("utf-8", "replace"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,41 +264,55 @@ class Tally:
     because: str = ""
 
 
-def vote(
-    votes: Votes, report: Report, *, ok: bool, because: str, now: float, votes_max: int
-) -> Votes:
+def vote_of(
+    report: Report | Reached, region: str | None, *, ok: bool, because: str, now: float
+) -> Vote:
     """
-    Return the votes after one more; it replaces the client's last one.
+    Return a client's vote.
+
+    Args:
+        report: Who says it, of which room, from where.
+        region: Where that counts.
+        ok: Whether it works.
+        because: What was reported, in words.
+        now: When [s].
+    """
+    return Vote(
+        client=mark(report.client),
+        stream=mark(report.stream),
+        network=mark(report.network) % NETWORK_MARKS,
+        region=region,
+        ok=ok,
+        at_s=now,
+        because=because[:BECAUSE_MAX],
+    )
+
+
+def cast(votes: Votes, more: Iterable[Vote], votes_max: int) -> Votes:
+    """
+    Return the votes after these, the newest there are; each replaces its client's last one.
 
     When there are too many, networks with more than their share lose their oldest first: however
     many clients one network sends, it cannot push out the others.
 
     Args:
         votes: The votes before.
-        report: Who says it, of which room, from where.
-        ok: Whether it works.
-        because: What was reported, in words.
-        now: When [s].
+        more: Cast now.
         votes_max: How many are kept.
     """
     after = dict(votes)
-    client = report.client[:NAME_MAX]
-    after.pop(client, None)
-    after[client] = Vote(
-        client=client,
-        stream=report.stream[:NAME_MAX],
-        network=report.network[:NAME_MAX],
-        region=report.region,
-        ok=ok,
-        at_s=now,
-        because=because[:BECAUSE_MAX],
-    )
-    return after if len(after) <= votes_max else _thinned(after, votes_max - votes_max // 8)
+    for one in more:
+        after.pop(one.client, None)
+        after[one.client] = one
+    return after if len(after) <= votes_max else thinned(after, votes_max - votes_max // 8)
 
 
-def _thinned(votes: Votes, kept: int) -> Votes:
-    """Return so many votes at most, fewer of the networks with the most; an eighth goes at once,
-    because going through them all costs as much for one."""
+def thinned(votes: Votes, kept: int) -> Votes:
+    """
+    Return so many votes at most, the newest, fewer of the networks with the most.
+
+    Going through them all costs as much for one: let an eighth go at once.
+    """
     count = Counter(one.network for one in votes.values())
     fair = -(-kept // len(count))
     left = []
@@ -274,27 +334,27 @@ def expired(votes: Votes, since_s: float) -> Votes:
 
 def tally(votes: Iterable[Vote]) -> Tally:
     """Count votes."""
-    cast = list(votes)
-    failing = [one for one in cast if not one.ok]
+    given = list(votes)
+    failing = [one for one in given if not one.ok]
     if not failing:
-        return Tally(clients=len(cast))
-    by_stream = _mean_share((one.stream, one.ok) for one in cast)
-    by_network = _mean_share((one.network, one.ok) for one in cast)
+        return Tally(clients=len(given))
+    by_stream = _mean_share((one.stream, one.ok) for one in given)
+    by_network = _mean_share((one.network, one.ok) for one in given)
     reasons = Counter(one.because for one in failing)
     return Tally(
-        clients=len(cast),
+        clients=len(given),
         failing=len(failing),
         streams=len({one.stream for one in failing}),
         networks=len({one.network for one in failing}),
-        rate=min(len(failing) / len(cast), by_stream, by_network),
+        rate=min(len(failing) / len(given), by_stream, by_network),
         because=max(reasons, key=lambda reason: (reasons[reason], reason)),
     )
 
 
-def _mean_share(votes: Iterable[tuple[str, bool]]) -> float:
+def _mean_share(votes: Iterable[tuple[int, bool]]) -> float:
     """Return the share of failing votes where each group weighs the same, however large."""
-    count: dict[str, int] = {}
-    bad: dict[str, int] = {}
+    count: dict[int, int] = {}
+    bad: dict[int, int] = {}
     for group, ok in votes:
         count[group] = count.get(group, 0) + 1
         bad[group] = bad.get(group, 0) + (not ok)

@@ -17,13 +17,15 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, assert_never
 
+from .case import Case, aged, heard, many_fresh, place_of, reported
 from .circuit import Breaker, Circuit
 from .evidence import Cell, Rules, Verdict, Word, look, row_after
 from .observation import (
-    NO_VOTES,
     Ballot,
+    HeardElsewhere,
     JoinEnded,
     Level,
+    ManyFresh,
     MediaFresh,
     MediaLost,
     Observation,
@@ -34,12 +36,9 @@ from .observation import (
     Said,
     StartEnded,
     Ticked,
-    Votes,
-    expired,
-    vote,
 )
 from .returning import cooled, guarded
-from .uptime import Grade, History, Summary, grade_of, passed, summary, tried
+from .uptime import Grade, Summary, grade_of, passed, summary, tried
 
 
 PUBLIC: Final[Mapping[Word, tuple[bool, str]]] = {
@@ -58,34 +57,6 @@ _NEVER: Final = float("-inf")
 _EVER: Final = float("inf")
 _REASONS_MAX: Final = 3
 """Regions that are named in one reason."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """
-    What is known of one provider.
-
-    Attributes:
-        cells: Each region's evidence and verdict; None: what belongs to no region.
-        votes: What clients reported last.
-        verdict: On the provider as a whole.
-        history: Its minutes and hours.
-        disabled_because: Why an operator disabled it; None: it is not.
-        probed_s: When a probe last ended [s].
-        answered_s: When a probe was last answered [s].
-        unanswered_s: Since when probes are not answered [s]; None: the last one was.
-        counted_s: When votes were last counted [s].
-    """
-
-    cells: Mapping[str | None, Cell] = field(default_factory=lambda: {None: Cell()})
-    votes: Mapping[Ballot, Votes] = field(default_factory=lambda: dict.fromkeys(Ballot, NO_VOTES))
-    verdict: Verdict = field(default_factory=Verdict)
-    history: History = field(default_factory=History)
-    disabled_because: str | None = None
-    probed_s: float | None = None
-    answered_s: float | None = None
-    unanswered_s: float | None = None
-    counted_s: float = _NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,21 +129,36 @@ def judge(
             # An answer of one provider is what the silence of another one is measured by.
             standing, more = _concluded(rules, standing, standing.cases, now)
             return standing, news + more
+        case HeardElsewhere() if observation.provider not in standing.cases:
+            return standing, ()  # of whom we do not know, nobody tells us
+        case _ if not _is_known(rules, standing, observation.provider):
+            return standing, ()
+        case _:
+            after = _after(rules, standing.case(observation.provider), observation, now)
+    standing = _with(standing, observation.provider, after)
+    is_report = not isinstance(observation, OperatorSaid | HeardElsewhere)
+    if is_report and after.many > _COUNTED_AT_ONCE and now - after.counted_s < rules.recount_s:
+        return standing, ()
+    return _concluded(rules, standing, (observation.provider,), now)
+
+
+def _after(
+    rules: Rules,
+    case: Case,
+    observation: Report | ManyFresh | HeardElsewhere | OperatorSaid,
+    now: float,
+) -> Case:
+    match observation:
         case OperatorSaid():
-            if not _is_known(rules, standing, observation.provider):
-                return standing, ()
-            after = _ordered(standing.case(observation.provider), observation, now)
+            return _ordered(case, observation, now)
+        case HeardElsewhere():
+            return heard(rules, case, observation, now)
+        case ManyFresh():
+            return many_fresh(rules, case, observation, now)
         case StartEnded() | JoinEnded() | MediaLost() | MediaFresh() | QualityReported():
-            if not _is_known(rules, standing, observation.provider):
-                return standing, ()
-            after = _reported(rules, standing.case(observation.provider), observation, now)
-            many = max(map(len, after.votes.values()))
-            if many > _COUNTED_AT_ONCE and now - after.counted_s < rules.recount_s:
-                return _with(standing, observation.provider, after), ()
+            return reported(rules, case, observation, now)
         case _:
             assert_never(observation)
-    standing = _with(standing, observation.provider, after)
-    return _concluded(rules, standing, (observation.provider,), now)
 
 
 def forget(standing: Standing, provider: str) -> Standing:
@@ -229,17 +215,11 @@ def _with(standing: Standing, provider: str, case: Case) -> Standing:
     return replace(standing, cases={**standing.cases, provider: case})
 
 
-def _at(rules: Rules, case: Case, region: str | None) -> str | None:
-    """Return where a region's observations belong: beyond `regions_max`, to no region."""
-    room = len(case.cells) <= rules.regions_max  # one cell is that of no region
-    return region if region in case.cells or room else None
-
-
 def _probed(
     rules: Rules, standing: Standing, probe: ProbeEnded, now: float
 ) -> tuple[Standing, tuple[News, ...]]:
     case = standing.case(probe.provider)
-    place = _at(rules, case, probe.region)
+    place = place_of(rules, case, probe.region)
     cell = cooled(rules, case.cells.get(place) or Cell(), now)
     answered = probe.ok or probe.answered
     rows = {**cell.rows, probe.level: row_after(cell.rows.get(probe.level), probe, now)}
@@ -293,38 +273,6 @@ def _absolved(case: Case) -> Case:
     return replace(case, cells=cells)
 
 
-def _reported(rules: Rules, case: Case, report: Report, now: float) -> Case:
-    place = _at(rules, case, report.region)
-    report = replace(report, region=place)
-    cell = cooled(rules, case.cells.get(place) or Cell(), now)
-    ballot, ok, because = Ballot.MEDIA, True, ""
-    match report:
-        case StartEnded() | JoinEnded():
-            ballot, ok, because = Ballot.STARTS, report.ok, report.because
-            case = replace(case, history=tried(case.history, ok, now))
-            if isinstance(report, JoinEnded) and ok:
-                cell = replace(cell, fresh_s=now)
-        case MediaLost():
-            ok, because = False, " ".join(filter(None, (report.kind, report.because)))
-        case MediaFresh():
-            cell = replace(cell, fresh_s=now)
-        case QualityReported():
-            ballot, because = Ballot.QUALITY, rules.poor_because(report)
-            ok = not because
-        case _:
-            assert_never(report)
-    votes = vote(
-        case.votes[ballot],
-        report,
-        ok=ok,
-        because=because,
-        now=now,
-        votes_max=rules.votes_max,
-    )
-    cells = {**case.cells, place: cell}
-    return replace(case, cells=cells, votes={**case.votes, ballot: votes})
-
-
 def _ordered(case: Case, order: OperatorSaid, now: float) -> Case:
     match order.word:
         case Said.DISABLED:
@@ -365,37 +313,35 @@ def _concluded_one(
     rules: Rules, standing: Standing, name: str, now: float
 ) -> tuple[Case, list[News]]:
     case = standing.cases[name]
-    oldest_s = now - rules.window_s
     case = replace(
-        case,
-        votes={ballot: expired(votes, oldest_s) for ballot, votes in case.votes.items()},
+        aged(case, now - rules.window_s),
         history=passed(case.history, _is_up(case), now),
         counted_s=now,
     )
     witness_s = _witness_s(standing, name)
-    ballots = [case.votes[ballot] for ballot in Ballot]
+    ballots = [case.counted(ballot) for ballot in Ballot]
     whole = case.cells.get(None) or Cell()
     cells: dict[str | None, Cell] = {}
     for place, cell in case.cells.items():
         if place is not None:
             here = cooled(rules, cell, now)
-            votes = [[v for v in b.values() if v.region == place] for b in ballots]
+            votes = [[v for v in b if v.region == place] for b in ballots]
             seen = look(
                 rules,
                 here,
                 votes,
                 now,
                 witness_s=witness_s,
-                fresh_s=here.fresh_s,
+                fresh_s=case.fresh_s(place),
                 outer=whole,
             )
             cells[place] = guarded(rules, here, seen, now)
     # The whole is what no region accounts for by itself: one bad region is not everywhere.
     down = {place for place, cell in cells.items() if cell.verdict.word is Word.DOWN}
-    known = [cell.fresh_s for place, cell in cells.items() if place not in down]
-    fresh_s = max((at_s for at_s in (whole.fresh_s, *known) if at_s is not None), default=None)
+    known = [case.fresh_s(place) for place in (None, *cells) if place not in down]
+    fresh_s = max((at_s for at_s in known if at_s is not None), default=None)
     here = cooled(rules, whole, now)
-    votes = [[v for v in b.values() if v.region not in down] for b in ballots]
+    votes = [[v for v in b if v.region not in down] for b in ballots]
     seen = look(rules, here, votes, now, witness_s=witness_s, fresh_s=fresh_s)
     cells[None] = guarded(rules, here, seen, now)
 

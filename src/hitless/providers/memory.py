@@ -130,7 +130,7 @@ class _Losable:
         self._hub, self._stream = hub, stream
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._count = dict.fromkeys(Kind, 0)
+        self._count, self._bytes = dict.fromkeys(Kind, 0), dict.fromkeys(Kind, 0)
 
     async def begun(self) -> None:
         """Wait for the first media; raise what ended the leg before."""
@@ -142,10 +142,11 @@ class _Losable:
         """Wait until the service ends the leg; see `Leg`."""
         await asyncio.shield(self._lost)
 
-    def heard(self, kind: Kind, now: float) -> None:
-        """Note media of a kind at a time [s]."""
-        self._count[kind] += 1
-        self.liveness.heard(kind, now)
+    def heard(self, frame: EncodedFrame, now: float) -> None:
+        """Note a frame that passed at a time [s]."""
+        self._count[frame.kind] += 1
+        self._bytes[frame.kind] += len(frame.data)
+        self.liveness.heard(frame.kind, now)
         if not self._begun.done():
             self._begun.set_result(None)
 
@@ -172,7 +173,13 @@ class MemoryLeg(_Losable):
     def stats(self) -> list[Stats]:
         """Return what was sent."""
         return [
-            {"type": "outbound-rtp", "id": f"out-{kind}", "kind": kind.value, "framesSent": n}
+            {
+                "type": "outbound-rtp",
+                "id": f"out-{kind}",
+                "kind": kind.value,
+                "framesSent": n,
+                "bytesSent": self._bytes[kind],
+            }
             for kind, n in self._count.items()
         ]
 
@@ -187,7 +194,7 @@ class MemoryLeg(_Losable):
     def _send(self, frame: EncodedFrame) -> None:
         if not self._hub.is_up or self._hub.is_silent or self._lost.done():
             return
-        self.heard(frame.kind, asyncio.get_running_loop().time())
+        self.heard(frame, asyncio.get_running_loop().time())
         self._hub.forward(self._stream, frame)
 
 
@@ -222,12 +229,18 @@ class MemoryViewLeg(_Losable):
             self._queue.get_nowait()
         offset = id(self) % 90_000
         self._queue.put_nowait(replace(frame, timestamp=frame.timestamp + offset, arrived_s=now))
-        self.heard(frame.kind, now)
+        self.heard(frame, now)
 
     def stats(self) -> list[Stats]:
         """Return what was received."""
         return [
-            {"type": "inbound-rtp", "id": f"in-{kind}", "kind": kind.value, "framesReceived": n}
+            {
+                "type": "inbound-rtp",
+                "id": f"in-{kind}",
+                "kind": kind.value,
+                "framesReceived": n,
+                "bytesReceived": self._bytes[kind],
+            }
             for kind, n in self._count.items()
         ]
 

@@ -17,6 +17,7 @@ from .coordinator import Rejected
 from .fleet_orders import Order
 from .keys import Identity, KeyRole, Permission, make_key
 from .node import KEYS_TOPIC, SETTINGS_TOPIC, Node
+from .store_members import Role
 from .store_operators import AuditRow, KeyRow
 from .store_rows import Audit
 from .store_streams import StreamRow, StreamState
@@ -290,14 +291,14 @@ def _act(who: Identity, what: str, target: str, because: str, **change: object) 
 
 
 async def _stream(node: Node, row: StreamRow) -> Stream:
-    members = await node.store.members.of_stream(row.id)
+    viewers = await node.store.members.reach_of(row.id, Role.VIEWER)
     return Stream(
         stream=row.id,
         state=row.state.value,
         epoch=row.epoch,
         provider=row.provider,
         is_carried=row.is_carried,
-        viewers=sum(member.role == "viewer" for member in members),
+        viewers=sum(one.members for one in viewers),
         because=row.because,
         group=row.group_id,
         changed_ago_s=round(max(0.0, wall_s() - row.changed_s), 3),

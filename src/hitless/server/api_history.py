@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from importlib.metadata import version
 from typing import Annotated, Final
 
 from litestar import get
@@ -15,7 +17,7 @@ from .coordinator import Rejected
 from .keys import Permission
 from .node import Node
 from .store_nodes import Step
-from .wire import Data, Moment, Usage
+from .wire import Data, Judged, Moment, Usage
 
 
 SINCE_S_MAX: Final = 400 * 86_400.0
@@ -62,4 +64,26 @@ async def usage(request: Call, node: Node, month: Month = "") -> Data[list[Usage
     return Data(data=found)
 
 
-ROUTES: Final = (history, usage)
+@get(
+    "/v1/admin/recording",
+    tags=["operators"],
+    summary="What this node judged, to be judged again",
+    responses=fails(*KEYED),
+)
+async def recording(request: Call, node: Node, since: Since = 3600.0) -> Data[Judged]:
+    """Return observations and verdicts under other names, of this node and of an hour at most."""
+    allowed(request, node, Permission.READ)
+    node.judge.judge_gathered()
+    now, standing = node.loop.time(), node.judge.standing
+    excerpt = node.judge.recording.excerpt(now - since, standing)
+    return Data(
+        data=Judged(
+            node=node.config.name,
+            version=version("hitless"),
+            zero_s=wall_s() - now,
+            recording=await asyncio.to_thread(excerpt),
+        )
+    )
+
+
+ROUTES: Final = (history, usage, recording)

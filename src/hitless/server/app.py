@@ -16,7 +16,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from ..errors import ConfigError
-from . import api_admin, api_clients, api_history, api_providers
+from . import api_admin, api_clients, api_history, api_providers, api_vault
 from .access import TooOften
 from .coordinator import Rejected
 from .database import StoreUnavailable
@@ -43,6 +43,7 @@ def make_app(node: Node) -> Litestar:
             *api_providers.ROUTES,
             *api_admin.ROUTES,
             *api_history.ROUTES,
+            *api_vault.ROUTES,
         ],
         dependencies={"node": Provide(_node, sync_to_thread=False)},
         exception_handlers={Exception: answer_error},

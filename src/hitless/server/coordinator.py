@@ -18,13 +18,14 @@ from ..client.protocol import PlanRequest
 from ..core.agreement import By
 from ..errors import HitlessError
 from . import groups, returning
+from .following import Following
 from .hub import Connection, Hub
 from .keys import Identity, Permission
 from .notices import fenced, placement, unknown
 from .planner import Planner
 from .providers import Providers
 from .store import Store
-from .store_members import Member, Role, Seen
+from .store_members import Member, Role
 from .store_rows import Audit
 from .store_streams import Claim, Start, StreamRow, StreamState
 
@@ -33,9 +34,6 @@ CLIENT_CHARS_MAX: Final = 100
 STREAM_CHARS_MAX: Final = 200
 WORDS_CHARS_MAX: Final = 300
 """Longest `because` of a client that is kept."""
-
-RELEASE_PAUSE_S: Final = 0.1
-"""Whether all viewers have followed is asked at most this often for one stream [s]."""
 
 MANY_TOPIC: Final = "streams"
 """What other nodes are woken with when many streams changed."""
@@ -82,6 +80,9 @@ class Coordinator:
         planner: Writes plans.
         node: Name of this node.
         tell: Hears every event.
+
+    Attributes:
+        seen: Notes where a client is, as `Following.seen` does.
     """
 
     def __init__(
@@ -97,8 +98,8 @@ class Coordinator:
         self._store, self._hub, self._providers = store, hub, providers
         self._planner, self._node, self._tell = planner, node, tell
         self._tasks: set[asyncio.Task[None]] = set()
-        self._releasing: set[str] = set()
-        self._signs: dict[tuple[str, str], Seen] = {}
+        self._following = Following(store, hub, self.own)
+        self.seen = self._following.seen
         self._announced: dict[str, int] = {}
         """The newest epoch that was told here, of streams that somebody here is connected for."""
 
@@ -268,23 +269,11 @@ class Coordinator:
             if row is not None:
                 self._tell("leg.live", row=row, because="its publisher says that media flows")
         self.seen(connection, confirm.stream, confirm.epoch, confirm.provider)
-        self._release_soon(confirm.stream)
-
-    def seen(self, connection: Connection, stream: str, epoch: int, provider: str) -> None:
-        """Note where a client is; written with many others by `flush`."""
-        before = self._signs.get((stream, connection.client))
-        self._signs[stream, connection.client] = Seen(
-            stream=stream,
-            client=connection.client,
-            epoch=max(epoch, before.epoch if before else 0),
-            provider=provider,
-        )
+        self._following.release_soon(confirm.stream)
 
     async def flush(self) -> None:
         """Write what was seen, in one transaction."""
-        signs, self._signs = self._signs, {}
-        if signs:
-            await self._store.members.seen(list(signs.values()))
+        await self._following.flush()
 
     # --- Moves made here ---
 
@@ -400,7 +389,7 @@ class Coordinator:
         if row.epoch > self._announced.get(row.id, 0):
             self._stop_others(row)
             self._announce(row)
-        self._release_soon(row.id)
+        self._following.release_soon(row.id)
 
     async def aclose(self) -> None:
         """End what is still under way. Idempotent."""
@@ -446,25 +435,6 @@ class Coordinator:
         for connection in self._hub.clients(row.id, "publisher"):
             if connection.client != row.publisher:
                 connection.send(fenced(row))
-
-    def _release_soon(self, stream: str) -> None:
-        if stream not in self._releasing and self._hub.clients(stream, "publisher"):
-            self._releasing.add(stream)
-            self.own(self._release(stream), f"release of {stream}")
-
-    async def _release(self, stream: str) -> None:
-        """Tell the publisher that its older legs may close, once every viewer has followed."""
-        try:
-            await asyncio.sleep(RELEASE_PAUSE_S)
-        finally:
-            self._releasing.discard(stream)
-        await self.flush()
-        row = await self._store.streams.one(stream)
-        if row is None or not row.is_carried:
-            return
-        if not await self._store.members.behind(stream, row.epoch, row.rescue_provider):
-            message = protocol.Release(stream=stream, epoch=row.epoch)
-            self._hub.tell(stream, message, "publisher")
 
     def own(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run something in the background; it ends with the coordinator."""

@@ -4,6 +4,7 @@ A shorter way between a WebSocket and what is said over it.
 uvicorn hands each message over by a queue, a task and a pause of reading, which costs more than
 most messages do, and each connection needs a task more to send. Here a message that needs no
 waiting is heard in the moment in which it comes, and one that ten thousand are sent is made once.
+One that comes as a whole frame, as nearly all do, is not parsed by machinery made for all others.
 Everything else goes uvicorn's way, and so does all of it if uvicorn changes.
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # in C, if there is one
 
 from ..client import protocol
 from ..client.protocol import Down
@@ -28,6 +30,8 @@ AT_ONCE_S: Final = 0.03
 """So long is sent before the loop turns [s]: what is told to many goes before what they answer."""
 
 _LOOK_EACH: Final = 32
+_PART_MAX: Final = 1 << 18
+"""Of a frame that is not whole yet no more is kept here [byte]; uvicorn refuses it before."""
 
 
 class Direct(WebSocketsSansIOProtocol):
@@ -41,6 +45,29 @@ class Direct(WebSocketsSansIOProtocol):
 
     hear: Callable[[bytes], bool] | None = None
     flow: Callable[[], None] | None = None
+    _part: bytes | None = None
+    """What has come of a frame that is not whole yet; None: nobody knows where one begins."""
+
+    def data_received(self, data: bytes) -> None:
+        """Hear a message now, if it is one whole frame and nothing came before it."""
+        if self.hear is not None and self._part == b"" and not self.frames and self.is_idle:
+            message = whole(data)
+            if message is not None and self.hear(message):
+                return
+        is_first = not self.handshake_initiated
+        super().data_received(data)
+        if is_first:
+            # uvicorn gives the request as it was read, whole and alone: frames begin after it.
+            is_alone = data.startswith(b"GET ") and data.find(b"\r\n\r\n") == len(data) - 4
+            self._part = b"" if is_alone else None
+        elif self._part is not None:
+            part = rest(self._part + data)
+            self._part = part if len(part) <= _PART_MAX else None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that came still waits, and something may come."""
+        return not self.close_sent and self.queue.empty()
 
     def handle_connect(self, event: Any) -> None:  # Any: uvicorn's own request
         """Tell the application of the short way."""
@@ -51,7 +78,7 @@ class Direct(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """Hear a message now, if nothing that came before it still waits."""
-        if self.hear is not None and not self.close_sent and self.queue.empty():
+        if self.hear is not None and self.is_idle:
             data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
             if self.hear(data):
                 self.frames = []
@@ -95,6 +122,40 @@ def way_of(scope: Mapping[str, Any]) -> Direct | None:
     """Return the short way of a connection, once; None: its server has none."""
     found = scope.get("extensions", {}).pop(EXTENSION, None)  # left there it would be a circle
     return found if isinstance(found, Direct) else None
+
+
+def whole(data: bytes) -> bytes | None:
+    """Return the message that is in one frame of a client; None: it is not just that."""
+    if len(data) < 6 or data[0] not in _MESSAGES or _end(data, 0) != len(data):
+        return None
+    at = 4 if data[1] == 0xFE else 2
+    return apply_mask(data[at + 4 :], data[at : at + 4]) if 0x80 <= data[1] <= 0xFE else None
+
+
+def rest(data: bytes) -> bytes:
+    """Return what is left behind the whole frames of a client."""
+    at = 0
+    while (end := _end(data, at)) is not None:
+        at = end
+    return data[at:]
+
+
+_MESSAGES: Final = (0x81, 0x82)  # the first and last frame of text, and of bytes: RFC 6455, 5.2
+
+
+def _end(data: bytes, at: int) -> int | None:
+    """Return where the frame ends that begins at `at`; None: it is not whole."""
+    if len(data) < at + 2:
+        return None
+    size, masked = data[at + 1] & 0x7F, data[at + 1] & 0x80
+    start = at + 2
+    if size >= 126:
+        start = at + (4 if size == 126 else 10)
+        if len(data) < start:
+            return None
+        size = int.from_bytes(data[at + 2 : start], "big")
+    end = start + (4 if masked else 0) + size
+    return end if end <= len(data) else None
 
 
 def frame(data: bytes) -> bytes:

@@ -47,12 +47,22 @@ class History:
         self._forgot_s = float("-inf")
         self._written: dict[str, int] = {}
         """By provider: the last minute of its judgement that was written."""
-        self._came: Counter[str] = Counter()
+        self._heard: dict[str, dict[str, float]] = {}
+        """By provider: what this node heard since it wrote last, by measure."""
 
     def heard(self, name: str, provider: str) -> None:
         """Take note of an event: a leg that is live is one more stream there."""
         if name == "leg.live":
-            self._came[provider] += 1
+            self._add(provider, streams=1.0)
+
+    def carried(self, provider: str, sent_bytes: float, received_bytes: float) -> None:
+        """Take note of what a client sent to a provider, and received from it [byte]."""
+        self._add(provider, sent_bytes=sent_bytes, received_bytes=received_bytes)
+
+    def _add(self, provider: str, **measures: float) -> None:
+        heard = self._heard.setdefault(provider, {})
+        for measure, value in measures.items():
+            heard[measure] = heard.get(measure, 0.0) + value
 
     async def sample(self, providers: Sequence[str], *, is_leader: bool) -> None:
         """
@@ -74,9 +84,9 @@ class History:
                     "carried_s": count.carried * passed_s,
                     "viewer_s": count.viewers * passed_s,
                 }
-        came, self._came = self._came, Counter()
-        for provider, streams in came.items():
-            sums.setdefault(provider, {})["streams"] = float(streams)
+        heard, self._heard = self._heard, {}
+        for provider, measures in heard.items():
+            sums.setdefault(provider, {}).update(measures)
         points = [
             Point(step=step, provider=provider, region="", at_s=at_s, values=values)
             for provider, values in sums.items()
@@ -168,19 +178,36 @@ def _moment(point: Point) -> Moment:
 def _usage(name: str, sums: Mapping[str, float], row: ProviderRow | None) -> Usage:
     price = row.price if row is not None and row.price is not None else {}
     publishers, viewers = sums["carried_s"] / 60.0, sums["viewer_s"] / 60.0
-    a_minute, currency = price.get("per_minute"), price.get("currency")
-    cost, because = None, "no price is configured"
-    if isinstance(a_minute, int | float):
-        cost = round(a_minute * (publishers + viewers), 4)
-        because = f"{a_minute:g} for each minute of a publisher or a viewer"
-    elif "per_gb" in price:
-        because = "it is priced by GB, and bytes are not counted yet"
+    sent, received = sums["sent_bytes"] / 1e9, sums["received_bytes"] / 1e9
+    cost, because = _cost(price, publishers + viewers, sent + received)
+    currency = price.get("currency")
     return Usage(
         provider=name,
         publisher_minutes=round(publishers, 2),
         viewer_minutes=round(viewers, 2),
         streams=int(sums["streams"]),
+        sent_gb=round(sent, 6),
+        received_gb=round(received, 6),
         cost=cost,
         currency=currency if isinstance(currency, str) else "",
         because=because,
     )
+
+
+def _cost(
+    price: Mapping[str, object], minutes: float, gigabytes: float
+) -> tuple[float | None, str]:
+    """Return the cost, None if it cannot be said, and what it rests on, or why there is none."""
+    parts, reasons = list[float](), list[str]()
+    a_minute, a_gb = price.get("per_minute"), price.get("per_gb")
+    if isinstance(a_minute, int | float):
+        parts.append(a_minute * minutes)
+        reasons.append(f"{a_minute:g} for each minute of a publisher or a viewer")
+    if isinstance(a_gb, int | float):
+        if minutes and not gigabytes:
+            return None, "it is priced by GB, and no client told how many it sent or received"
+        parts.append(a_gb * gigabytes)
+        reasons.append(f"{a_gb:g} for each GB that clients sent or received")
+    if not parts:
+        return None, "no price is configured"
+    return round(sum(parts), 4), ", ".join(reasons)

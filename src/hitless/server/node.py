@@ -34,13 +34,14 @@ from .fleet_orders import TOPIC as FLEET_TOPIC
 from .fleet_orders import Orders
 from .history import History
 from .hub import Hub
-from .judging import Judge
+from .judging import SUMMARY_S, Judge, Told
 from .keys import KeyRing, KeyRole, StoredKey, bootstrap_keys
 from .limits import Connections, RateLimit
 from .metrics import Metrics
+from .minters import Asker
 from .moves import Moves
 from .planner import Planner
-from .plans import PLAN_VARIABLE, Asker, Mint, PlanSigner
+from .plans import PLAN_VARIABLE, Mint, PlanSigner
 from .probing import Probing
 from .providers import TOPIC as PROVIDERS_TOPIC
 from .providers import Providers
@@ -49,6 +50,7 @@ from .store import Store
 from .store_nodes import Lease
 from .store_operators import KeyRow
 from .store_streams import StreamRow
+from .summaries import TEXT_MAX
 from .traces import open_tracer
 from .vault import VAULT_VARIABLE, Vault, read_root_keys
 from .webhook_post import read_hooks
@@ -63,6 +65,8 @@ POLL_S: Final = 1.0
 OVERLAP_S: Final = 3.0
 """A write takes no longer from its time stamp to its commit [s]."""
 HEARTBEAT_S: Final = 3.0
+HURRIED_S: Final = 1.0
+"""The same while some client says that something fails [s]: the others should soon know."""
 LEASE_S: Final = 10.0
 MEMBER_SILENT_S: Final = 60.0
 """A client that nobody heard of for so long has left [s]."""
@@ -120,7 +124,7 @@ class Node:
         self.store = Store(self.metrics.timed(database))
         self.hub = Hub()
         self.ring = KeyRing(bootstrap_keys(environ, now_s=wall_s()))
-        self.judge = Judge(config.rules, loop.time, self._verdict_changed)
+        self.judge = Judge(config.rules, loop.time, self._verdict_changed, later=loop.call_later)
         mint = Mint(is_revoked=self._is_revoked)
         vault = Vault(read_root_keys(VAULT_VARIABLE, environ))
         signer = PlanSigner(read_root_keys(PLAN_VARIABLE, environ))
@@ -291,7 +295,7 @@ class Node:
         while True:
             self._read_key_files()
             await self._kept(self._beat_once(), "heartbeat")
-            await asyncio.sleep(HEARTBEAT_S)
+            await asyncio.sleep(HURRIED_S if self.judge.is_contested else HEARTBEAT_S)
 
     def _read_key_files(self) -> None:
         """Take changed files of keys into account; one that makes no sense changes nothing."""
@@ -305,15 +309,17 @@ class Node:
             self._keys_because = ""
 
     async def _beat_once(self) -> None:
-        name = self.config.name
-        down = self.judge.down()
-        await self.store.nodes.heartbeat(name, self.config.url, version("hitless"), down)
+        name, nodes = self.config.name, self.store.nodes
+        summary, down = self.judge.summary(), self.judge.down()
+        await nodes.heartbeat(name, self.config.url, version("hitless"), down, summary)
         self.judge.elsewhere = {
             provider: f"node {other.name}: {because}"
-            for other in await self.store.nodes.alive(ALIVE_S)
+            for other in await nodes.alive(ALIVE_S)
             if other.name != name
             for provider, because in other.down.items()
         }
+        others = await nodes.evidence(SUMMARY_S, besides=name, chars_max=TEXT_MAX)
+        self.judge.heard(Told(node=o.name, text=o.evidence, age_s=o.age_s) for o in others)
         lease = await self.store.leases.take("fleet", name, LEASE_S)
         was_leader, self.lease = self.is_leader, lease
         if self.is_leader is not was_leader:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..client.protocol import Plan, PlanRequest
 from ..core.events import Role as End
 from .clock import wall_s
 from .keys import Identity
-from .plans import CREDENTIAL_S, OUTAGE_S, Asker, Mint, PlanFacts, PlanRefused, PlanSigner
+from .minters import Asker
+from .plans import CREDENTIAL_S, OUTAGE_S, Mint, PlanFacts, PlanRefused, PlanSigner
 from .store_members import Role
 from .store_streams import StreamRow
+
+
+_FIRST_EPOCH: Final = 1
+"""A viewer that waits for a stream's very first publisher finds it there."""
 
 
 class Planner:
@@ -94,7 +99,7 @@ class Planner:
             epoch=facts.epoch,
             provider=here,
             order=whole,
-            credentials=self._credentials(who, request, role, whole, now_s),
+            credentials=self._credentials(who, request, role, whole, now_s, row),
             credential_s=self._credential_s,
             outage_s=self._outage_s,
             token=self._signer.sign(facts),
@@ -102,17 +107,34 @@ class Planner:
         )
 
     def _credentials(
-        self, who: Identity, request: PlanRequest, role: Role, order: Sequence[str], now_s: float
+        self,
+        who: Identity,
+        request: PlanRequest,
+        role: Role,
+        order: Sequence[str],
+        now_s: float,
+        row: StreamRow | None,
     ) -> dict[str, dict[str, Any]]:
         def minted(end: End) -> dict[str, dict[str, Any]]:
-            asker = Asker(stream=request.stream, role=end, client=request.client, key=who.key)
+            asker = Asker(
+                stream=request.stream,
+                role=end,
+                client=request.client,
+                key=who.key,
+                epoch=row.epoch if row else _FIRST_EPOCH,
+            )
             made = self._mint.mint_all(order, asker, now_s).credentials
             return {name: dict(one.values) for name, one in made.items()}
 
         if role is Role.VIEWER:
             return minted(End.VIEWER)
         credentials = minted(End.PUBLISHER)
-        for name, one in minted(End.VIEWER).items():  # it proves a leg by viewing its own stream
-            if "token" in one:
-                credentials[name]["view_token"] = one["token"]
+        for name, viewing in minted(End.VIEWER).items():  # it proves a leg by viewing its stream
+            own = credentials.get(name)
+            if own is not None:
+                own |= {
+                    f"view_{field}": value
+                    for field, value in viewing.items()
+                    if field == "token" or own.get(field) != value
+                }
         return credentials

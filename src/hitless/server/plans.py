@@ -10,14 +10,15 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Final
 
 import jwt
 import msgspec
 
 from ..core.events import Role
 from ..errors import ConfigError, HitlessError
+from .minters import MINTERS, Asker, Minter, ProviderSecrets
 from .vault import RootKey
 
 
@@ -183,162 +184,6 @@ class PlanSigner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asker:
-    """
-    Whom a credential is for, and for what: one stream and one end of it.
-
-    Attributes:
-        stream: Id of the stream.
-        role: Which end.
-        client: Id of the client.
-        key: Id of the API key it came with.
-    """
-
-    stream: str
-    role: Role
-    client: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderSecrets:
-    """
-    A provider as the mint sees it.
-
-    Attributes:
-        name: Its name.
-        adapter: Which adapter speaks to it.
-        secrets: Its opened secrets, by field.
-        options: Its configuration.
-    """
-
-    name: str
-    adapter: str
-    secrets: Mapping[str, str] = field(repr=False)
-    options: Mapping[str, Any] = field(default_factory=dict)  # Any: an adapter's own options
-
-
-class Minter(Protocol):
-    """Makes the credentials of one provider."""
-
-    def mint(self, asker: Asker, *, now_s: float, ttl_s: float) -> Mapping[str, str | int]:
-        """
-        Return what the adapter needs besides the public config: `{"token": ...}`.
-
-        Called for every provider of every plan: no I/O.
-
-        Args:
-            asker: Whom it is for.
-            now_s: Time of the wall clock [s].
-            ttl_s: How long it should be good [s]; what cannot expire ignores it.
-        """
-        ...
-
-
-MINTING_OPTIONS: Final = frozenset({"token_claims"})
-"""Options of a provider that only minters read: they do not belong into the public config."""
-
-TOKEN_SECRET_BYTES_MIN: Final = 32
-"""RFC 7518 section 3.2: a key of HS256 is at least as long as its hash."""
-
-_WHIP_SECRETS: Final = frozenset({"token", "view_token", "token_secret"})
-_TAKEN_CLAIMS: Final = frozenset({"sub", "exp", "iat", "iss", "aud", "nbf", "jti"})
-_ACTIONS: Final = {Role.PUBLISHER: "publish", Role.VIEWER: "view"}
-
-
-class StaticTokens:
-    """
-    Bearer tokens as the provider gave them.
-
-    Args:
-        token: For publishers; None: none is needed.
-        view_token: For viewers; empty: they need none; None: viewers use `token` as well, since
-            such a server cannot tell them apart.
-    """
-
-    def __init__(self, token: str | None, view_token: str | None) -> None:
-        self._tokens = {
-            Role.PUBLISHER: token,
-            Role.VIEWER: token if view_token is None else view_token,
-        }
-
-    def mint(self, asker: Asker, *, now_s: float, ttl_s: float) -> Mapping[str, str | int]:
-        """Return the token of the role; see `Minter.mint`."""
-        token = self._tokens[asker.role]
-        return {"token": token} if token else {}
-
-
-class StreamTokens:
-    """
-    One JWT (HS256) for each stream, role and client.
-
-    Args:
-        secret: What the provider verifies with; at least 32 bytes.
-        claims: What the provider calls the claims `stream` and `role`.
-
-    Raises:
-        ConfigError: A secret that HS256 cannot use, or claims that cannot be named so.
-    """
-
-    def __init__(self, secret: str, claims: object = None) -> None:
-        self._secret = secret.encode("utf-8", "surrogatepass")
-        if len(self._secret) < TOKEN_SECRET_BYTES_MIN:
-            raise ConfigError(f"token_secret: give at least {TOKEN_SECRET_BYTES_MIN} bytes")
-        try:
-            jwt.encode({}, self._secret, algorithm=_ALGORITHM)
-        except jwt.PyJWTError:
-            raise ConfigError("token_secret: it looks like a certificate or public key") from None
-        self._stream, self._role = _claim_names({} if claims is None else claims)
-
-    def mint(self, asker: Asker, *, now_s: float, ttl_s: float) -> Mapping[str, str | int]:
-        """Return a token for this asker only; see `Minter.mint`."""
-        claims = {
-            "sub": asker.client,
-            self._stream: asker.stream,
-            self._role: _ACTIONS[asker.role],
-            # No `iat`: a provider whose clock is behind ours would refuse what is from the future.
-            "exp": int(now_s + ttl_s),
-        }
-        return {"token": jwt.encode(claims, self._secret, algorithm=_ALGORITHM)}
-
-
-def _claim_names(claims: object) -> tuple[str, str]:
-    if not isinstance(claims, Mapping) or not claims.keys() <= {"stream", "role"}:
-        raise ConfigError("token_claims: give names for stream and role, and no others")
-    names = (claims.get("stream", "stream"), claims.get("role", "role"))
-    for name in names:
-        if not isinstance(name, str) or not 0 < len(name) <= 64 or name in _TAKEN_CLAIMS:
-            raise ConfigError(
-                "token_claims: a name has 1 to 64 characters and is none of "
-                + ", ".join(sorted(_TAKEN_CLAIMS))
-            )
-    if names[0] == names[1]:
-        raise ConfigError("token_claims: stream and role need different names")
-    return names
-
-
-def whip_minter(provider: ProviderSecrets) -> Minter:
-    """
-    Return the minter of a WHIP server: its own tokens, or one for each stream.
-
-    Raises:
-        ConfigError: Secrets of a name it does not know, both kinds, or too short a secret.
-    """
-    secrets = provider.secrets
-    if unknown := sorted(secrets.keys() - _WHIP_SECRETS):
-        raise ConfigError(f"secret {unknown[0]!r} is unknown: {', '.join(sorted(_WHIP_SECRETS))}")
-    if "token_secret" not in secrets:
-        return StaticTokens(secrets.get("token"), secrets.get("view_token"))
-    if len(secrets) > 1:
-        raise ConfigError("give token_secret, or token and view_token, not both")
-    return StreamTokens(secrets["token_secret"], provider.options.get("token_claims"))
-
-
-MINTERS: Final[Mapping[str, Callable[[ProviderSecrets], Minter]]] = {"whip": whip_minter}
-"""By adapter. One that is not here needs no credentials, and may have no secrets."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
     """
     What opens one leg.
@@ -440,9 +285,13 @@ class Mint:
         """
         Return credentials for every provider of a plan.
 
+        Those in reserve are for the epoch after the asker's: that of the placement which the
+        next move makes, whoever moves. After that move they are old, and a new plan is asked
+        for; those whose name carries the epoch say it.
+
         Args:
             order: Providers, the one of the live leg first.
-            asker: Whom they are for.
+            asker: Whom they are for; its epoch is that of the live leg.
             now_s: Time of the wall clock [s].
 
         Raises:
@@ -457,7 +306,8 @@ class Mint:
                 continue
             ttl_s = self._outage_s if place else self._credential_s
             try:
-                credentials[name] = self._mint(name, asker, now_s, ttl_s)
+                meant = replace(asker, epoch=asker.epoch + 1) if place else asker
+                credentials[name] = self._mint(name, meant, now_s, ttl_s)
             except Exception as exc:  # an outsider's minter: anything, and its text may be secret
                 failed[name] = f"its minter failed: {type(exc).__name__}"
         return Minted(credentials=credentials, failed=failed)

@@ -41,6 +41,9 @@ CONFLICTS_MAX: Final = 5
 IDLE_S_MAX: Final = 5.0
 """The server undoes what a node that froze within a transaction began, and frees its rows [s]."""
 
+GONE_S_MAX: Final = 1.0
+"""While tables are changed, a node that was killed is noticed within this [s]."""
+
 LISTEN_S_MIN: Final = 0.1
 LISTEN_S_MAX: Final = 5.0
 """The pause before listening again doubles from the one to the other [s]."""
@@ -49,6 +52,15 @@ ALIVE_S: Final = 10.0
 """How often the listening connection is asked whether it is alive [s]."""
 
 CHANNEL: Final = "hitless"
+
+_UNTIL_GONE: Final = (
+    # Else the server learns that nobody listens when the statement ends, and keeps the locks
+    # until then. New in PostgreSQL 14 (its manual, section 20.3.2), and refused where the kernel
+    # cannot tell.
+    "DO $$ BEGIN PERFORM set_config('client_connection_check_interval', "
+    f"'{round(GONE_S_MAX * 1e3)}', true); "
+    "EXCEPTION WHEN undefined_object OR invalid_parameter_value THEN NULL; END $$"
+)
 
 _AGAIN: Final = (
     asyncpg.SerializationError,
@@ -164,11 +176,16 @@ class Postgres:
         return await self._answered(work, self._answer_s_max)
 
     async def upgrade(self, *statements: Sql) -> Written:
-        """Do as `write` does, for as long as a change of the tables may take."""
-        statements = (Sql("SET LOCAL statement_timeout = 0"), *statements)
-        work = partial(_transact, statements=statements, wake=None)
+        """
+        Do as `write` does, for as long as a change of the tables may take.
+
+        If this process is killed, the server undoes it within about `GONE_S_MAX`; before
+        PostgreSQL 14, when the statement ends that it is at.
+        """
+        settings = (Sql("SET LOCAL statement_timeout = 0"), Sql(_UNTIL_GONE))
+        work = partial(_transact, statements=(*settings, *statements), wake=None)
         written = await self._answered(work, UPGRADE_S_MAX)
-        return written if written is None else written[1:]
+        return written if written is None else written[len(settings) :]
 
     def woken(self) -> AsyncIterator[str]:
         """Return the topics that any node wakes from now on."""

@@ -23,7 +23,8 @@ from ..providers.credential import Access, Credentials
 from .addresses import Allowed
 from .clock import wall_s
 from .judging import Judge
-from .plans import Asker, Mint
+from .minters import Asker
+from .plans import Mint
 from .prober import Prober, Target
 from .providers import Providers, make_adapter
 from .store_operators import ProviderRow

@@ -25,7 +25,9 @@ from ..core.rendezvous import draw, key, share_of
 from ..errors import ConfigError, HitlessError
 from ..providers.base import Provider
 from .judging import Judge
-from .plans import MINTING_OPTIONS, Mint, ProviderSecrets
+from .minters import MINTING_OPTIONS, ProviderSecrets
+from .plans import Mint
+from .resealing import Resealed, reseal
 from .store import Store
 from .store_operators import ProviderRow
 from .store_rows import Audit, Json
@@ -227,6 +229,12 @@ class Providers:
             raise Conflict(f"{name} was changed by somebody else at the same moment: look again")
         await self._set_default(name, False, who, because)
         await self.refresh()
+
+    async def reseal(self, who: str, because: str) -> Resealed:
+        """Seal all secrets with the vault's first key; see `resealing.reseal`."""
+        found = await reseal(self._store, self._vault, who=who, because=because, wake=TOPIC)
+        await self.refresh()
+        return found
 
     # --- Inside ---
 

@@ -224,6 +224,14 @@ MIGRATIONS: Final = (
             "CREATE INDEX outbox_due ON outbox (next_s) WHERE state = 'due'",
         ),
     ),
+    Migration(
+        what="what each node's clients reported, beside its heartbeat",
+        statements=(
+            "ALTER TABLE nodes ADD COLUMN evidence TEXT NOT NULL DEFAULT ''",
+            # Its own time: an older program renews `seen_s` and leaves `evidence` as it was.
+            "ALTER TABLE nodes ADD COLUMN evidence_s DOUBLE PRECISION NOT NULL DEFAULT 0",
+        ),
+    ),
 )
 """Every step so far; the first makes version 1."""
 

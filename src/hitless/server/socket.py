@@ -16,8 +16,9 @@ from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
 from ..client import protocol
-from ..core.observation import JoinEnded, MediaFresh, MediaLost, StartEnded
+from ..core.observation import JoinEnded, MediaLost, Reached, StartEnded
 from ..core.policy import Policy
+from .allowance import Allowance
 from .coordinator import Rejected, check_names
 from .database import StoreUnavailable
 from .direct import Departures, Direct, way_of
@@ -25,7 +26,7 @@ from .hand_legs import cut
 from .hands import Hand, Openable
 from .hub import Connection
 from .keys import Identity, Permission
-from .limits import RateLimit, client_of
+from .limits import client_of
 from .node import Node
 
 
@@ -40,6 +41,7 @@ BURST: Final = 500.0
 LAST_WORD_S_MAX: Final = 1.0
 """A client that does not read has so long to hear why it is cut [s]."""
 
+_BURST_S: Final = BURST / MESSAGES_PER_S + 1e-6  # sums of floats may miss the last bit
 _REFUSED: Final = 1008  # RFC 6455 section 7.4.1: policy violation
 _ENDED: Final = {"live": True, "failed": False}
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -99,9 +101,10 @@ class Client:
 
     def __init__(self, node: Node, who: Identity, network: str) -> None:
         self._node, self._who, self._network = node, who, network
-        self._rate = RateLimit(rate_per_s=MESSAGES_PER_S, burst=BURST, buckets_max=1)
+        self._paid_until_s = 0.0
         self._connection: Connection | None = None
         self._is_hearing = False
+        self._allowance = Allowance(node.loop.time())
 
     async def begin(self, data: bytes) -> Connection:
         """
@@ -212,11 +215,11 @@ class Client:
 
     def _pay(self, tokens: int) -> None:
         """Let a client say and ask only so much; one that floods is cut, and comes back later."""
-        is_possible = tokens <= BURST
-        if tokens and not (
-            is_possible and self._rate.take("", self._node.loop.time(), tokens) <= 0
-        ):
+        now = self._node.loop.time()
+        paid_until_s = max(self._paid_until_s, now) + tokens / MESSAGES_PER_S  # see `RateLimit`
+        if paid_until_s - now > _BURST_S:
             raise Rejected(429, "too-fast", f"say at most {MESSAGES_PER_S:g} messages a second")
+        self._paid_until_s = paid_until_s
 
     async def _greet(self, connection: Connection, hello: protocol.Hello) -> None:
         for seen in hello.streams:
@@ -285,14 +288,13 @@ class Client:
 
     def _report(self, connection: Connection, report: protocol.Report) -> None:
         if report.provider in self._node.providers.rows:
-            self._node.judge.observe(
-                MediaFresh(
-                    provider=report.provider,
-                    client=connection.client,
-                    stream=report.stream,
-                    network=self._network,
-                )
-            )
+            reached = Reached(connection.client, report.stream, self._network)
+            self._node.judge.gather(report.provider, reached)
+            told = report.bytesSent, report.bytesReceived
+            if told != (0, 0):
+                now, streams = self._node.loop.time(), len(connection.roles)
+                believed = self._allowance.believed(told, streams, now)
+                self._node.history.carried(report.provider, *believed)
         self._node.coordinator.seen(connection, report.stream, 0, report.provider)
 
     def _judge(self, role: protocol.Role, client: str, news: protocol.LegNews) -> None:

@@ -174,6 +174,16 @@ class Members:
         )
         return [typed(row, Reach) for row in rows]
 
+    async def reach_of(self, stream: str, role: Role) -> list[Reach]:
+        """Return what the members of one stream can open, those that can open anything, too."""
+        rows = await self._database.read(
+            "SELECT stream, role, adapters, count(*) AS members FROM members "
+            "WHERE stream = $1 AND role = $2 GROUP BY stream, role, adapters ORDER BY adapters",
+            stream,
+            role,
+        )
+        return [typed(row, Reach) for row in rows]
+
     async def forget(self, silent_s: float) -> int:
         """Forget members not seen for `silent_s` [s]; return how many, a bounded lot a call."""
         written = await self._database.write(

@@ -31,6 +31,26 @@ class NodeRow:
     seen_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEvidence:
+    """
+    What a node says that its clients reported.
+
+    Attributes:
+        name: The node's.
+        evidence: As `summaries.write` has it, or anything else: whoever reads it checks it.
+        age_s: How long ago it was written [s], by the database's clock.
+    """
+
+    name: str
+    evidence: str
+    age_s: float
+
+
+EVIDENCE_NODES_MAX: Final = 64
+"""Nodes whose evidence is read, the newest."""
+
+
 class Nodes:
     """The table of nodes."""
 
@@ -38,18 +58,46 @@ class Nodes:
         self._database = database
 
     async def heartbeat(
-        self, name: str, url: str, version: str, down: Mapping[str, str] | None = None
+        self,
+        name: str,
+        url: str,
+        version: str,
+        down: Mapping[str, str] | None = None,
+        evidence: str = "",
     ) -> None:
-        """Say that a node lives, and which providers it finds down."""
+        """Say that a node lives, which providers it finds down, and what its clients reported."""
         await self._database.write(
             Sql(
-                "INSERT INTO nodes (name, url, version, down, seen_s) "
-                "VALUES ($1, $2, $3, $4, now_s()) "
+                "INSERT INTO nodes (name, url, version, down, evidence, evidence_s, seen_s) "
+                "VALUES ($1, $2, $3, $4, $5, now_s(), now_s()) "
                 "ON CONFLICT (name) DO UPDATE SET url = excluded.url, "
-                "version = excluded.version, down = excluded.down, seen_s = excluded.seen_s",
-                (name, url, version, encoded(down or {})),
+                "version = excluded.version, down = excluded.down, evidence = excluded.evidence, "
+                "evidence_s = excluded.evidence_s, seen_s = excluded.seen_s",
+                (name, url, version, encoded(down or {}), evidence),
             )
         )
+
+    async def evidence(
+        self, within_s: float, *, besides: str, chars_max: int
+    ) -> list[NodeEvidence]:
+        """
+        Return what the clients of the other nodes reported, the newest first.
+
+        Args:
+            within_s: What was written before that [s] does not count.
+            besides: The node that asks.
+            chars_max: Longer text is not read at all [character].
+        """
+        rows = await self._database.read(
+            "SELECT name, evidence, now_s() - evidence_s AS age_s FROM nodes "
+            "WHERE evidence_s >= now_s() - $1 AND name <> $2 AND evidence <> '' "
+            "AND length(evidence) <= $3 ORDER BY evidence_s DESC, name LIMIT $4",
+            within_s,
+            besides,
+            chars_max,
+            EVIDENCE_NODES_MAX,
+        )
+        return [typed(row, NodeEvidence) for row in rows]
 
     async def alive(self, within_s: float) -> list[NodeRow]:
         """Return the nodes that said so within the last `within_s` [s], by name."""

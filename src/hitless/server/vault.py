@@ -165,6 +165,11 @@ class Vault:
     def __repr__(self) -> str:
         return f"Vault(keys={', '.join(self._ciphers)})"
 
+    @property
+    def newest(self) -> str:
+        """The id of the key that seals."""
+        return self._newest
+
     def replace(self, keys: Sequence[RootKey]) -> None:
         """
         Use these keys from now on.

@@ -360,6 +360,21 @@ class Exchanged(msgspec.Struct, frozen=True, kw_only=True):
     messages: list[Json]
 
 
+class Resealed(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What came of sealing all secrets anew.
+
+    Attributes:
+        key: The id of the vault key that seals; the id tells nothing of the key.
+        changed: Providers whose secrets were sealed with another one.
+        failed: Providers that are as they were, each with the reason.
+    """
+
+    key: str
+    changed: list[str]
+    failed: dict[str, str]
+
+
 # --- What was measured ---
 
 
@@ -371,7 +386,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         provider: Its name.
         publisher_minutes, viewer_minutes: Of streams with media, and of viewers there [min].
         streams: Streams that were started or came there.
-        cost: In `currency`; null: no price a minute is configured.
+        sent_gb, received_gb: What clients sent to it and received from it, by their own reports
+            [10^9 byte]; some count none.
+        cost: In `currency`; null: no price is configured, or nobody counted what it is by.
         currency: As configured; empty: none is.
         because: What the cost rests on, or why there is none.
     """
@@ -383,6 +400,25 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cost: float | None
     currency: str
     because: str
+    sent_gb: float = 0.0
+    received_gb: float = 0.0
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What one node judged lately.
+
+    Attributes:
+        node: Its name; each node judges for itself.
+        version: Of its program.
+        zero_s: What its clock in the recording calls 0 [s since 1970].
+        recording: As `hitless replay` reads it: no name of a client, a stream or a network.
+    """
+
+    node: str
+    version: str
+    zero_s: float
+    recording: Json
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):

@@ -129,7 +129,7 @@ def test_an_incident_is_one_document(troubled, run, tmp_path):
     document = json.loads((tmp_path / "incident.json").read_text())
     assert {
         "format", "version", "server", "made_s", "since_s", "is_complete", "settings", "providers",
-        "streams", "audit",
+        "streams", "audit", "judged",
     } == document.keys()  # fmt: skip
     assert ["show", "over"] == [one["stream"] for one in document["streams"]]
     assert 3600 == pytest.approx(document["made_s"] - document["since_s"])
@@ -139,6 +139,22 @@ def test_an_incident_is_one_document(troubled, run, tmp_path):
     printed = json.loads(run("incident")[1])
     assert document["audit"] == printed["audit"]
     assert "hunter2" not in json.dumps(document)
+
+
+def test_an_incident_holds_what_the_server_judged_and_an_older_server_has_nothing(troubled, run):
+    """
+    The time that was asked for goes along.
+    """
+    before = json.loads(run("incident")[1])
+    judged = wire.Judged(node="n1", version="1", zero_s=0.0, recording={"format": 1})
+    troubled.answers["GET", "/v1/admin/recording"] = judged
+
+    after = json.loads(run("incident", "--since", "30m")[1])
+
+    assert before["judged"] is None
+    assert after["judged"] == msgspec.to_builtins(judged)
+    asked = [call for call in troubled.calls if call[1] == "/v1/admin/recording"]
+    assert asked[-1][2] == {"since": "1800.0"}
 
 
 def test_an_incident_that_is_too_large_says_so(troubled, run, monkeypatch):

@@ -39,6 +39,7 @@ def obeying(server):
         ("PATCH", "/v1/admin/settings"): msgspec.structs.replace(SETTINGS, is_frozen=True),
         ("POST", "/v1/admin/keys"): KEY_MADE,
         ("DELETE", "/v1/admin/keys/3f9c"): wire.Nothing(),
+        ("POST", "/v1/admin/reseal"): wire.Resealed(key="0f1e", changed=["agora"], failed={}),
         ("POST", "/v1/admin/check"): [],
         ("GET", "/v1/admin/keys"): [msgspec.structs.replace(KEY_MADE, key=None)],
     }
@@ -171,6 +172,12 @@ ACTS = [
         ("DELETE", "/v1/admin/keys/3f9c", {"because": "lost"}),
         None,
         "3f9c opens nothing any more",
+    ),
+    (
+        "keys reseal --because yearly",
+        ("POST", "/v1/admin/reseal", {"because": "yearly"}),
+        None,
+        "agora: sealed anew",
     ),
     ("check agora", ("POST", "/v1/admin/check", {}), {"provider": "agora"}, ""),
     ("check", ("POST", "/v1/admin/check", {}), {"provider": ""}, ""),
@@ -488,3 +495,18 @@ def test_the_roles_are_the_servers():
     Written apart, so that an operator's machine needs no extra.
     """
     assert tuple(KeyRole) == ROLES
+
+
+def test_a_secret_that_could_not_be_sealed_anew_is_named_and_ends_in_1(obeying, run):
+    """
+    The older keys are still needed then.
+    """
+    obeying.answers["POST", "/v1/admin/reseal"] = wire.Resealed(
+        key="0f1e", changed=[], failed={"agora": "token: it was sealed with key 77, not here"}
+    )
+
+    status, out, err = run("keys", "reseal")
+
+    assert status == 1
+    assert "agora: NOT sealed anew: token: it was sealed with key 77" in out
+    assert "keep the older keys" in err

@@ -15,6 +15,8 @@ USED = wire.Usage(
     cost=12.615,
     currency="EUR",
     because="0.01 for each minute of a publisher or a viewer",
+    sent_gb=0.1234,
+    received_gb=61.5,
 )
 DID = wire.Moment(
     at_s=1_700_000_000.0, uptime=0.99, error_rate=None, latency_s=0.021, streams=2.0, viewers=40.5
@@ -31,7 +33,7 @@ def test_the_months_use_and_cost_are_a_table(server, run):
 
     assert 0 == status
     assert "12.62 EUR" in out or "12.61 EUR" in out
-    assert "61.5" in out
+    assert out.splitlines()[1].split()[:6] == ["agora", "61.5", "1200.0", "3", "0.123", "61.500"]
     assert {"month": "2026-11"} == server.calls[-1][2]
 
 

@@ -12,18 +12,25 @@ from hitless.core.cadence import interval_s, offset_s
 from hitless.core.circuit import Circuit
 from hitless.core.evidence import WORDS, Cell, Rules, Sign, Verdict, Word, look, row_after
 from hitless.core.observation import (
+    NETWORK_MARKS,
     NO_VOTES,
+    Ballot,
+    HeardElsewhere,
     JoinEnded,
     Level,
+    ManyFresh,
     MediaFresh,
     MediaLost,
     OperatorSaid,
     ProbeEnded,
     QualityReported,
+    Reached,
     Said,
     StartEnded,
     Ticked,
-    vote,
+    cast,
+    mark,
+    vote_of,
 )
 from hitless.core.uptime import HOURS, MINUTES, Grade, History, passed, summary, tried
 from hitless.core.verdict import PUBLIC, Standing, grade, judge, windows
@@ -131,7 +138,8 @@ def observed(control, media):
         row = row_after(cell.rows.get(one.level), one, 5.0)
         cell = replace(cell, rows={**cell.rows, one.level: row})
     for number in range(4 if media is Sign.BAD else 0):
-        votes = vote(votes, lost(number), ok=False, because="", now=5.0, votes_max=9)
+        one = vote_of(lost(number), None, ok=False, because="", now=5.0)
+        votes = cast(votes, [one], votes_max=9)
     ballots = [[], list(votes.values()), []]
     return look(RULES, cell, ballots, 5.0, witness_s=float("inf"), fresh_s=None).word
 
@@ -769,7 +777,7 @@ def test_what_is_kept_is_bounded_whatever_clients_send():
         assert len(case.cells) <= 5
         for votes in case.votes.values():
             assert len(votes) <= 50
-            assert all(len(name) <= 128 for name in votes)
+            assert all(0 <= client < 1 << 32 for client in votes)
 
 
 def test_a_network_that_sends_many_clients_does_not_push_out_the_others():
@@ -783,9 +791,58 @@ def test_a_network_that_sends_many_clients_does_not_push_out_the_others():
     )
     votes = standing.case("a").votes
 
-    assert {"net-1", "net-2", "flood"} == {
+    assert {mark(name) % NETWORK_MARKS for name in ("net-1", "net-2", "flood")} == {
         one.network for ballot in votes.values() for one in ballot.values()
     }
+
+
+def test_many_clients_that_media_reaches_at_once_count_as_one_after_the_other():
+    """
+    Judged in one step: the same votes, the same regions, the same word.
+    """
+    known = [probe(True), fresh(1, region="eu"), lost(2), join(3, False)]
+    found = [(n, region) for n, region in zip(range(30), itertools.cycle((None, "eu", "us")))]
+    many = ManyFresh(
+        provider="a",
+        reports=[Reached(f"client-{n}", f"room-{n}", f"net-{n}", region) for n, region in found],
+    )
+
+    one_by_one, _ = play((0, known, None), (1, [fresh(n, region=r) for n, r in found], None))
+    at_once, _ = play((0, known, None), (1, many, None))
+
+    this, that = one_by_one.case("a"), at_once.case("a")
+    assert this.votes == that.votes
+    assert this.cells == that.cells
+    assert this.verdict == that.verdict
+
+
+def test_what_is_heard_from_elsewhere_is_bounded_like_our_own():
+    """
+    However many nodes say whatever: votes, regions, no time to come, no provider unheard of.
+    """
+    rules = Rules(votes_max=20, regions_max=3)
+    votes = [
+        vote_of(lost(n), f"region {n}", ok=False, because="", now=1e9 + n) for n in range(500)
+    ]
+    said = HeardElsewhere(
+        provider="a",
+        votes={Ballot.MEDIA: votes},
+        fresh_s={f"region {n}": 1e9 for n in range(50)},
+    )
+    standing, _ = judge(rules, Standing(), fresh(1), 1.0)
+    for one in (said, replace(said, provider="nobody")):
+        standing, _ = judge(rules, standing, one, 2.0)
+
+    case = standing.case("a")
+    assert list(standing.cases) == ["a"]
+    assert len(case.heard[Ballot.MEDIA]) <= 20
+    assert len(case.cells) <= 4
+    assert all(one.at_s <= 2.0 for one in case.heard[Ballot.MEDIA].values())
+    assert set(case.heard_fresh_s.values()) == {2.0}
+
+    forgotten = replace(said, votes={}, fresh_s={})
+    standing, _ = judge(rules, standing, forgotten, 3.0)
+    assert standing.case("a").counted(Ballot.MEDIA) == list(case.votes[Ballot.MEDIA].values())
 
 
 def test_many_votes_are_counted_now_and_then_and_at_every_tick():

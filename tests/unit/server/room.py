@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from hitless.client import protocol
 from hitless.client.protocol import Close, LegNews, Open, Seen
 from hitless.core.listing import Answer, Check, Listed, ProviderList
+from hitless.core.observation import MediaFresh
 from hitless.core.policy import Policy
 from hitless.server.coordinator import Coordinator
 from hitless.server.database import StoreUnavailable
@@ -232,6 +233,9 @@ class Room:
 
     def observe(self, observation):
         self.observed.append(observation)
+
+    def gather(self, provider, reached):
+        self.observed.append(MediaFresh(provider=provider, **reached._asdict()))
 
     async def leg_news(self, connection, news):
         """Nobody is rescued here."""

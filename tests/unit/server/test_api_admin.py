@@ -183,3 +183,19 @@ def test_usage_of_a_month_that_is_none_is_refused(api):
     api.call("GET", "/v1/admin/usage?month=2026-13", status=400)
     assert api.call("GET", "/v1/admin/history?provider=one&since=60") == []
     api.call("GET", "/v1/admin/history?provider=nobody", status=404)
+
+
+def test_a_move_that_leaves_too_many_viewers_behind_is_refused_with_the_number(api):
+    """
+    They said what they can open; who said nothing can open everything.
+    """
+    api.publish()
+    api.watch()
+    api.watch(client="old-tv", adapters=["agora"])
+    api.watch(client="new-tv", adapters=["agora", "whip"])
+
+    refused = api.call("POST", "/v1/admin/move", {"stream": "show", "provider": "two"}, status=409)
+
+    assert refused["code"] == "unreachable"
+    assert refused["message"].startswith("1 of 3 viewers cannot open two")
+    assert api.call("GET", "/v1/stream?stream=show")["viewers"] == 3

@@ -3,15 +3,20 @@
 import asyncio
 import contextlib
 import gc
+import itertools
 import json
 
 import aiohttp
 import pytest
+import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
 from websockets.server import ServerProtocol
 
 from hitless.client.protocol import Placement, decode_down
 from hitless.server import garbage, serve
-from hitless.server.direct import AT_ONCE_S, Departures, Direct, frame, way_of
+from hitless.server.direct import AT_ONCE_S, Departures, Direct, frame, rest, way_of, whole
 from hitless.server.hub import OUTBOX_MAX, Connection, Hub
 from hitless.server.keys import Identity, KeyRole
 from hitless.server.node import NodeConfig
@@ -231,3 +236,149 @@ def test_new_connections_are_set_aside_and_looked_at_again_when_most_have_gone(m
         assert done[6:] == ["unfreeze"]
 
     asyncio.run(test())
+
+
+# --- Whole frames ---
+
+
+def client_frame(payload, opcode=1, *, mask=b"\x11\x22\x33\x44", is_last=True):
+    """Return a client's frame."""
+    head = bytes([opcode | (0x80 if is_last else 0)])
+    size = len(payload)
+    if size < 126:
+        head += bytes([0x80 | size])
+    elif size < 1 << 16:
+        head += bytes([0xFE]) + size.to_bytes(2, "big")
+    else:
+        head += bytes([0xFF]) + size.to_bytes(8, "big")
+    masked = bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
+    return head + mask + masked
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535])
+def test_a_message_that_is_one_whole_frame_is_taken_out_of_it(size):
+    """
+    And of anything more or less than that nothing.
+    """
+    payload = bytes(range(256)) * 256
+    data = client_frame(payload[:size], 2)
+
+    assert whole(data) == payload[:size]
+    assert rest(data) == b""
+    assert rest(data + data[:3]) == data[:3]
+    for other in (data[:-1], data + b"\0", b"", bytes([data[0] & 0x7F]) + data[1:]):
+        assert whole(other) is None
+    assert whole(client_frame(payload[:size], 9)) is None, "a ping is none"
+    assert whole(frame(payload[:size])) is None, "a client masks what it says"
+
+
+class Transport(asyncio.Transport):
+    """Takes what is written and counts pauses."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = b""
+
+    def write(self, data):
+        self.written += data
+
+    def pause_reading(self):
+        pass
+
+    def resume_reading(self):
+        pass
+
+    def is_closing(self):
+        return False
+
+    def close(self):
+        pass
+
+
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+async def spoken(chunks):
+    """Return what is heard of these bytes, in order; what is not about now, by uvicorn's queue."""
+    heard = []
+
+    async def app(scope, receive, send):
+        await receive()
+        way_of(scope).hear = lambda data: b"now" in data and not heard.append(data)
+        await send({"type": "websocket.accept"})
+        while (event := await receive())["type"] == "websocket.receive":
+            heard.append(event.get("bytes") or event["text"].encode())
+
+    config = uvicorn.Config(app, log_config=None, ws="none", ws_max_size=1 << 17)
+    config.load()
+    state = ServerState()
+    way = Direct(config, state, {}, asyncio.get_running_loop())
+    way.connection_made(Transport())
+    way.data_received(REQUEST)
+    await turns()
+    for chunk in chunks:
+        way.data_received(chunk)
+        await turns()
+    way.connection_lost(None)
+    await asyncio.gather(*state.tasks)
+    return heard
+
+
+MESSAGES = st.lists(
+    st.tuples(
+        st.sampled_from([b"now", b"later"]),
+        st.binary(max_size=200),
+        st.integers(1, 3),
+        st.booleans(),
+    ),
+    max_size=8,
+)
+
+
+@given(MESSAGES, st.lists(st.integers(1, 400), min_size=1, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_however_the_bytes_are_cut_each_message_is_heard_once_and_in_order(messages, sizes):
+    """
+    Whole frames, several at once, parts of them, messages in several frames, and pings between.
+    """
+    data, expected = b"", []
+    for word, more, parts, with_ping in messages:
+        payload = word + more
+        expected.append(payload)
+        step = -(-len(payload) // parts)
+        pieces = [payload[at : at + step] for at in range(0, len(payload), step)]
+        for number, piece in enumerate(pieces):
+            is_last = number == len(pieces) - 1
+            data += client_frame(piece, 0 if number else 2, is_last=is_last)
+            if with_ping:
+                data += client_frame(b"ping", 9)
+    chunks, at = [], 0
+    for size in itertools.cycle(sizes):
+        if at >= len(data):
+            break
+        chunks.append(data[at : at + size])
+        at += size
+
+    assert asyncio.run(spoken(chunks)) == expected
+
+
+def test_each_frame_that_comes_alone_is_heard_without_the_machinery(monkeypatch):
+    """
+    That is what makes it cheap; after a part of a frame it is so again.
+    """
+    parsed = []
+    receive = ServerProtocol.receive_data
+    monkeypatch.setattr(
+        ServerProtocol,
+        "receive_data",
+        lambda self, data: (parsed.append(data), receive(self, data)),
+    )
+    one = client_frame(b"now 1")
+
+    heard = asyncio.run(spoken([one, one[:4], one[4:], one, client_frame(b"later"), one]))
+
+    assert heard == [b"now 1", b"now 1", b"now 1", b"later", b"now 1"]
+    assert parsed == [REQUEST, one[:4], one[4:], client_frame(b"later")]

@@ -134,8 +134,60 @@ def test_who_does_not_lead_counts_only_what_came_to_it(engine, monkeypatch):
 
     (found,) = go(main())
     assert (found.streams, found.publisher_minutes) == (3, 0.0)
+    assert found.cost == 0.0
+
+
+@pytest.mark.parametrize(
+    ("price", "cost", "because"),
+    [
+        ({"per_gb": 0.05}, 0.1, "0.05 for each GB that clients sent or received"),
+        (
+            {"per_gb": 0.05, "per_minute": 0.01},
+            0.11,
+            "0.01 for each minute of a publisher or a viewer, "
+            "0.05 for each GB that clients sent or received",
+        ),
+        ({}, None, "no price is configured"),
+    ],
+)
+def test_bytes_that_clients_report_are_counted_and_cost_what_is_configured(
+    engine, monkeypatch, price, cost, because
+):
+    """
+    Every node writes those that it heard of, whoever leads: half a GB sent, one and a half seen.
+    """
+    times = Times(monkeypatch)
+
+    async def main():
+        async with measured(engine, times) as (history, _):
+            for is_leader in (False, True, True):
+                for _ in range(2):
+                    history.carried("agora", 83_333_333.5, 250e6)
+                await history.sample(["agora"], is_leader=is_leader)
+                times.later(10.0)
+            return await history.usage("2026-11", rows(**price))
+
+    (found,) = go(main())
+    assert (found.sent_gb, found.received_gb) == (0.5, 1.5)
+    assert (found.cost, found.because) == (cost, because)
+
+
+def test_a_price_by_gb_without_a_report_of_bytes_is_no_cost_of_nothing(engine, monkeypatch):
+    """
+    Media flowed, and nobody counted it.
+    """
+    times = Times(monkeypatch)
+
+    async def main():
+        async with measured(engine, times) as (history, _):
+            for _ in range(3):
+                await history.sample(["agora"], is_leader=True)
+                times.later(10.0)
+            return await history.usage("2026-11", rows(per_gb=0.05))
+
+    (found,) = go(main())
     assert found.cost is None
-    assert "bytes are not counted" in found.because
+    assert "no client told" in found.because
 
 
 @pytest.mark.parametrize("step", Step)

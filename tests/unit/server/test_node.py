@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from hitless.core.evidence import Word
+from hitless.core.observation import MediaLost
 from hitless.server import serve
 from hitless.server.database import StoreUnavailable, open_database
 from hitless.server.keys import KeyRefused, KeyRole, make_key
@@ -20,11 +22,11 @@ def run(main):
     return asyncio.run(bounded())
 
 
-async def a_node(tmp_path, **environ):
+async def a_node(tmp_path, *, name="n1", **environ):
     """Return a node that does nothing by itself, on a database in a file."""
     database = await open_database(str(tmp_path / "hitless.db"))
     keys = {k: v for k, v in serve.new_keys(0.0).items() if "OWNER" not in k}
-    node = Node(NodeConfig(database="", name="n1"), database, {**keys, **environ})
+    node = Node(NodeConfig(database="", name=name), database, {**keys, **environ})
     await node.refresh()
     return node
 
@@ -98,3 +100,32 @@ def test_a_node_that_cannot_reach_its_store_leads_nobody(tmp_path):
         return led, after, again
 
     assert run(main()) == (True, False, True)
+
+
+def test_what_the_clients_of_another_node_report_comes_with_its_heartbeat(tmp_path):
+    """
+    Two nodes on one database: neither saw enough to condemn, both do after a heartbeat each.
+    """
+
+    async def main():
+        nodes = [await a_node(tmp_path, name=f"n{number}") for number in (1, 2)]
+        for number, node in enumerate(nodes):
+            node.judge.allow("one", True, "enabled by an operator")
+            for client in range(2):
+                who = f"{number}{client}"
+                node.judge.observe(
+                    MediaLost(
+                        provider="one", client=f"c{who}", stream=f"s{who}", network=f"net{who}"
+                    )
+                )
+        words = [[node.judge.standing.verdict("one").word for node in nodes]]
+        for node in (*nodes, nodes[0]):
+            await node._beat_once()
+        words.append([node.judge.standing.verdict("one").word for node in nodes])
+        for node in nodes:
+            await node.aclose()
+        return words
+
+    before, after = run(main())
+    assert Word.DOWN not in before
+    assert after == [Word.DOWN, Word.DOWN]

@@ -15,21 +15,23 @@ from hypothesis import strategies as st
 
 from hitless import ConfigError
 from hitless.core.events import Role
+from hitless.server.minters import (
+    MINTERS,
+    Asker,
+    ProviderSecrets,
+    StaticTokens,
+    StreamTokens,
+)
 from hitless.server.plans import (
     CREDENTIAL_S,
     LEEWAY_S,
-    MINTERS,
     OUTAGE_S,
     TOKEN_CHARS_MAX,
-    Asker,
     Mint,
     MintRefused,
     PlanFacts,
     PlanRefused,
     PlanSigner,
-    ProviderSecrets,
-    StaticTokens,
-    StreamTokens,
 )
 from hitless.server.vault import RootKey
 
@@ -369,118 +371,6 @@ def read(token, secret=STREAM_SECRET):
     return jwt.decode(token, secret, algorithms=["HS256"])
 
 
-def faulty(provider):
-    """Return why a provider cannot be minted for."""
-    with pytest.raises(ConfigError) as caught:
-        Mint(is_revoked=lambda asker: False).make(provider)
-    assert not any(secret in str(caught.value) for secret in provider.secrets.values() if secret)
-    return str(caught.value)
-
-
-def test_a_viewer_never_gets_the_token_that_publishes_if_there_is_one_to_view():
-    mint = mint_of(whip(token=TOKEN, view_token=VIEW_TOKEN))
-
-    assert values(mint, PUBLISHER) == {"token": TOKEN}
-    assert values(mint, VIEWER) == {"token": VIEW_TOKEN}
-
-
-def test_a_server_with_one_token_has_it_for_both():
-    mint = mint_of(whip(token=TOKEN))
-
-    assert values(mint, VIEWER) == values(mint, PUBLISHER) == {"token": TOKEN}
-
-
-def test_an_empty_token_to_view_is_no_token():
-    mint = mint_of(whip(token=TOKEN, view_token=""))
-
-    assert values(mint, VIEWER) == {}
-    assert values(mint, PUBLISHER) == {"token": TOKEN}
-
-
-def test_a_server_without_secrets_needs_no_credential():
-    assert values(mint_of(whip()), PUBLISHER) == {}
-
-
-def test_an_adapter_without_a_minter_needs_no_credential():
-    memory = ProviderSecrets(name="own", adapter="memory", secrets={})
-
-    assert values(mint_of(memory), VIEWER) == {}
-
-
-@pytest.mark.parametrize(
-    ("asker", "action"), [(PUBLISHER, "publish"), (VIEWER, "view")], ids=["publisher", "viewer"]
-)
-def test_a_token_of_a_stream_says_who_may_do_what_until_when(asker, action):
-    mint = mint_of(whip(token_secret=STREAM_SECRET))
-
-    claims = read(values(mint, asker)["token"])
-
-    assert claims == {
-        "sub": asker.client,
-        "stream": "show-1",
-        "role": action,
-        "exp": NOW + int(CREDENTIAL_S),
-    }
-
-
-def test_a_token_of_a_stream_cannot_be_changed():
-    token = values(mint_of(whip(token_secret=STREAM_SECRET)), VIEWER)["token"]
-
-    with pytest.raises(jwt.InvalidSignatureError):
-        read(token, secret=STREAM_SECRET[::-1])
-
-
-def test_a_provider_may_call_the_claims_what_it_likes():
-    provider = replace(
-        whip(token_secret=STREAM_SECRET),
-        options={"token_claims": {"stream": "room", "role": "action"}},
-    )
-
-    claims = read(values(mint_of(provider), VIEWER)["token"])
-
-    assert (claims["room"], claims["action"]) == ("show-1", "view")
-    assert "stream" not in claims
-    assert "role" not in claims
-
-
-@pytest.mark.parametrize(
-    "claims",
-    [
-        "room",
-        ["stream"],
-        {"strem": "room"},
-        {"stream": ""},
-        {"stream": 7},
-        {"role": "sub"},
-        {"stream": "exp"},
-        {"stream": "role"},
-        {"stream": "x" * 65},
-    ],
-)
-def test_claims_that_cannot_be_named_so_are_refused(claims):
-    provider = replace(whip(token_secret=STREAM_SECRET), options={"token_claims": claims})
-
-    assert faulty(provider).startswith("own: token_claims: ")
-
-
-@pytest.mark.parametrize(
-    ("provider", "says"),
-    [
-        (whip(tokens=TOKEN), "'tokens' is unknown: token, token_secret, view_token"),
-        (whip(token=TOKEN, token_secret=STREAM_SECRET), "not both"),
-        (whip(token_secret=STREAM_SECRET[:31]), "at least 32 bytes"),
-        (whip(token_secret=f"-----BEGIN PUBLIC KEY-----\n{'A' * 64}\n"
-              "-----END PUBLIC KEY-----"), "certificate or public key"),
-        (replace(whip(token=TOKEN), adapter="memory"), "adapter 'memory' takes no secrets"),
-    ],
-)  # fmt: skip
-def test_secrets_that_cannot_be_used_are_refused_and_never_quoted(provider, says):
-    sentence = faulty(provider)
-
-    assert sentence.startswith("own: ")
-    assert says in sentence
-
-
 def test_one_faulty_provider_does_not_stop_the_others():
     mint = Mint(is_revoked=lambda asker: False)
 
@@ -533,6 +423,28 @@ def test_the_live_credential_is_short_and_those_in_reserve_last_an_outage():
     assert list(minted.credentials) == ["b", "a", "c"]
     assert minted.credentials["b"].refresh_s == NOW + CREDENTIAL_S
     assert minted.credentials["a"].refresh_s == NOW + OUTAGE_S
+
+
+def test_those_in_reserve_are_for_the_placement_after_this_one():
+    """
+    Its epoch is known ahead, whoever moves.
+    """
+    asked = []
+
+    class Asked:
+        def mint(self, asker, *, now_s, ttl_s):
+            asked.append(asker)
+            return {}
+
+    mint = mint_of(
+        *(replace(whip(name), adapter="theirs") for name in ("a", "b", "c")),
+        minters={"theirs": lambda provider: Asked()},
+    )
+
+    mint.mint_all(["b", "a", "c"], replace(PUBLISHER, epoch=7), NOW)
+
+    assert [asker.epoch for asker in asked] == [7, 8, 8]
+    assert {replace(asker, epoch=0) for asker in asked} == {PUBLISHER}
 
 
 def test_the_times_of_credentials_can_be_set():

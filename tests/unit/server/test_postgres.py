@@ -2,12 +2,18 @@
 
 import asyncio
 import contextlib
+import signal
+import subprocess
+import sys
+import textwrap
 
 import asyncpg
 import pytest
 
+from hitless.server import postgres as module
 from hitless.server.database import Sql, StoreUnavailable, open_database
 from hitless.server.postgres import CONNECTIONS_MAX, Postgres
+from hitless.server.schema import MIGRATIONS, Migration, migrate
 
 
 pytest_plugins = ("postgres_server",)
@@ -284,3 +290,76 @@ def test_more_questions_than_connections_wait_their_turn(postgres):
     connections, found = go(main())
     assert connections <= CONNECTIONS_MAX + 1
     assert found == 200
+
+
+# --- Changing the tables ---
+
+SLOW_S = 60
+"""How long the statement takes in which a node is killed [s]; far longer than a test may."""
+
+NEW = "client_connection_check_interval"
+CHECKED = f"SELECT current_setting('{NEW}', true) AS checked"
+
+UPGRADING = """
+    import asyncio, sys
+    from hitless.server.postgres import Postgres
+    from hitless.server.schema import MIGRATIONS, Migration, migrate
+
+    url, pause = sys.argv[1:]
+    STEP = Migration(what="killed", statements=("CREATE TABLE more (id BIGINT)", pause))
+
+    async def main():
+        await migrate(await Postgres.open(url), (*MIGRATIONS, STEP))
+
+    asyncio.run(main())
+"""
+
+
+def test_a_node_killed_by_kill_9_while_it_changes_the_tables_holds_up_no_other(postgres, tmp_path):
+    """
+    The server notices within moments, undoes the step and gives the lock to the next node.
+    """
+    program = tmp_path / "upgrading.py"
+    program.write_text(textwrap.dedent(UPGRADING))
+    pause = f"SELECT pg_sleep({SLOW_S})"
+    step = Migration(what="the next node's", statements=("CREATE TABLE other (id BIGINT)",))
+
+    async def main():
+        url = await postgres.new_url()
+        next_node = await open_database(url)
+        asked = "SELECT count(*) AS n FROM pg_stat_activity WHERE query = $1"
+        command = [sys.executable, program, url, pause]
+        with subprocess.Popen(command) as killed:  # noqa: ASYNC220 -- it returns at once
+            try:
+                while not (await next_node.read(asked, pause))[0]["n"]:
+                    assert killed.poll() is None
+                    await asyncio.sleep(0.01)
+                waiting = asyncio.create_task(migrate(next_node, (*MIGRATIONS, step)))
+                await asyncio.wait({waiting}, timeout=2 * module.GONE_S_MAX)
+                assert not waiting.done(), "two nodes changed the tables at once"
+            finally:
+                killed.send_signal(signal.SIGKILL)
+        done = await waiting  # bounded by `go`, far below SLOW_S
+        tables = await next_node.read(
+            "SELECT tablename FROM pg_tables WHERE tablename IN ('more', 'other')"
+        )
+        await next_node.aclose()
+        return done, [row["tablename"] for row in tables]
+
+    assert go(main()) == (1, ["other"])
+
+
+def test_a_setting_that_an_older_server_does_not_know_is_left_out_quietly(postgres, monkeypatch):
+    """
+    Tables are changed all the same, in one transaction; other settings stay as they were.
+    """
+
+    async def main():
+        async with postgres.database() as database:
+            known = await database.upgrade(Sql(CHECKED))
+            monkeypatch.setattr(module, "_UNTIL_GONE", module._UNTIL_GONE.replace(NEW, "new_one"))
+            unknown = await database.upgrade(Sql(CHECKED))
+            after = await database.read(CHECKED)
+            return [rows[0]["checked"] for rows in (known[0], unknown[0], after)]
+
+    assert go(main()) == ["1s", "0", "0"]

@@ -14,7 +14,8 @@ from hitless.errors import ConfigError
 from hitless.providers.credential import Access
 from hitless.server import probing as module
 from hitless.server.judging import Judge
-from hitless.server.plans import Mint, ProviderSecrets
+from hitless.server.minters import ProviderSecrets
+from hitless.server.plans import Mint
 from hitless.server.probing import Probing
 from hitless.server.store_operators import ProviderRow
 

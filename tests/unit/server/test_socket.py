@@ -9,6 +9,7 @@ import pytest
 from golden import play, transcript
 
 from hitless.server import socket as sockets
+from hitless.server.allowance import BYTES_PER_S_MAX
 from hitless.server.node import NodeConfig
 from hitless.server.serve import Address, new_keys, serve
 
@@ -153,6 +154,40 @@ def test_what_is_no_hello_ends_the_connection_with_a_word(first, code, tmp_path)
         await send(first)
         assert await last_word(socket) == (code, 1008)
         assert len(server.node.hub) == 0
+
+    go(tmp_path, test)
+
+
+@pytest.mark.parametrize("is_hand", [False, True], ids=["client", "hand"])
+def test_bytes_of_a_report_are_counted_up_to_what_a_line_can_carry(is_hand, tmp_path):
+    """
+    A number that is none, or of a provider that is none, counts nothing.
+    """
+    said = [
+        {"provider": "agora", "bytesSent": 1_000, "bytesReceived": 50},
+        {"provider": "agora"},
+        {"provider": "nobody", "bytesSent": 1_000},
+        {"provider": "agora", "bytesSent": -1},
+        {"provider": "agora", "bytesSent": 1 << 60},
+        {"provider": "webrtc", "bytesSent": (1 << 53) - 1, "bytesReceived": (1 << 53) - 1},
+    ]
+
+    async def test(server):
+        told = []
+        server.node.history.carried = lambda *counted: told.append(counted)
+        begun_s = server.node.loop.time()
+        async with asyncio.timeout(10.0):
+            socket = await welcomed(server, "show", hands=is_hand)
+            await asyncio.sleep(0.1)
+            for one in said:
+                await say(socket, {"type": "report", "stream": "show", **one})
+            while len(told) < 2:  # noqa: ASYNC110 -- nobody tells
+                await asyncio.sleep(0.01)
+        line = (server.node.loop.time() - begun_s) * BYTES_PER_S_MAX
+        assert told[0] == ("agora", 1_000, 50)
+        provider, sent, received = told[1]
+        assert provider == "webrtc"
+        assert 0 < sent + received <= line
 
     go(tmp_path, test)
 

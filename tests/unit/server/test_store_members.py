@@ -58,6 +58,31 @@ def test_a_member_that_joins_again_keeps_what_it_had_and_renews_the_rest(engine)
     assert found == [again]
 
 
+def test_what_a_streams_viewers_can_open_is_counted_where_they_are(engine):
+    """
+    By what they declared, those that declared nothing, too; nobody else's, and no publisher.
+    """
+
+    async def main():
+        async with stored(engine) as store:
+            members = store.members
+            for number, adapters in enumerate([("agora",), ("agora",), (), ("whip", "agora")]):
+                await members.join(viewer(f"v{number}", adapters=adapters, codecs=(f"c{number}",)))
+            await members.join(viewer("other", stream="another", adapters=("agora",)))
+            await members.join(viewer("p", role=Role.PUBLISHER, adapters=("agora",)))
+            found = await members.reach_of("show", Role.VIEWER)
+            return found, await members.reach_of("none", Role.VIEWER)
+
+    found, nobody = go(main())
+    assert {one.adapters: one.members for one in found} == {
+        ("agora",): 2,
+        (): 1,
+        ("whip", "agora"): 1,
+    }
+    assert {(one.stream, one.role) for one in found} == {("show", Role.VIEWER)}
+    assert nobody == []
+
+
 def test_members_are_found_by_stream_and_by_node_until_they_leave(engine):
     """
     Leaving twice is leaving once.
