@@ -29,11 +29,21 @@ def has_postgres() -> bool:
     return has("postgres") or bool(glob.glob("/usr/lib/postgresql/*/bin/postgres"))
 
 
+def has_rtmp_module() -> bool:
+    """Whether nginx can speak RTMP, as Debian packages it."""
+    return bool(glob.glob("/usr/lib/nginx/modules/ngx_rtmp_module.so"))
+
+
 WANTED: Final[tuple[tuple[str, Callable[[], bool], str], ...]] = (
     ("postgresql", has_postgres, "the server's tests on PostgreSQL, with several nodes"),
     ("prometheus", lambda: has("promtool"), "the alert rules are judged by promtool"),
     ("haproxy", lambda: has("haproxy"), "the balancer of the page on deploying is tried"),
     ("sqlite3", lambda: has("sqlite3"), "the backup commands are tried"),
+    ("janus", lambda: has("janus"), "moves from and to a real Janus"),
+    ("nginx-light", lambda: has("nginx"), "moves from and to a real RTMP server"),
+    ("libnginx-mod-rtmp", has_rtmp_module, "moves from and to a real RTMP server"),
+    ("gcc", lambda: has("gcc"), "Janus on loopback needs a shim of 20 lines of C"),
+    ("libc6-dev", lambda: os.path.exists("/usr/include/stdio.h"), "the same shim"),
     ("nodejs", lambda: has("node"), "the reference hand, in plain JavaScript"),
 )
 """Debian package, whether what it brings is there, and what needs it."""

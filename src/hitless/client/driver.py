@@ -51,6 +51,7 @@ from ..providers.base import Leg, Provider
 from .backend import BackendUnavailable, ProviderSource
 from .control import ControlPlane
 from .monitor import watch
+from .renewal import renew
 from .telemetry import Record, log, write_log
 from .traffic import Traffic
 
@@ -365,6 +366,7 @@ class Driver:
             self._start(
                 watch(order, leg, self._report, carrier.is_fed), f"liveness of leg {order.leg}"
             ),
+            self._start(renew(order, leg, self._report), f"credential of leg {order.leg}"),
         )
         try:
             await leg.lost()

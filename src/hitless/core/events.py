@@ -142,6 +142,15 @@ class LegHeard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LegExpiring:
+    """The provider will end a leg soon: its credential ends, and could not be renewed."""
+
+    session: str
+    leg: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchRequested:
     """Somebody asked to move; `provider` None: to the next one; `session` None: all."""
 
@@ -230,6 +239,7 @@ Event = (
     | LegSilent
     | LegDoubted
     | LegHeard
+    | LegExpiring
     | SwitchRequested
     | PlacementTold
     | LegsReleased

@@ -27,6 +27,7 @@ from .events import (
     HealthChecked,
     LegAbsent,
     LegDoubted,
+    LegExpiring,
     LegFailed,
     LegHeard,
     LegOpened,
@@ -138,6 +139,8 @@ def _hear(turn: Turn, event: Event) -> None:  # noqa: C901 -- a flat dispatch, o
             _switch(turn, event)
         case LegOpened() | LegFailed() | LegAbsent() | LegSilent() | LegDoubted() | LegHeard():
             _leg_event(turn, event)
+        case LegExpiring():
+            _expiring(turn, event)
         case PlacementTold() | LegsReleased() | RescueTold() | StreamOver():
             _control_event(turn, event)
         case SourceFailed():
@@ -175,6 +178,13 @@ def _leg_event(
             pass  # said twice, or out of order
         case _:
             assert_never(event)
+
+
+def _expiring(turn: Turn, event: LegExpiring) -> None:
+    """A publisher leaves in time; a viewer whose leg ends finds the stream again by itself."""
+    s = turn.state.sessions.get(event.session)
+    if s is not None and s.role is Role.PUBLISHER and event.leg == s.on_air:
+        _put(turn, publishing.migrate(turn, s, None, event.because))
 
 
 def _control_event(

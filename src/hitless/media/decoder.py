@@ -1,4 +1,9 @@
-"""A viewer's decoder: encoded frames in, pictures and sound out, in a thread of its own."""
+"""
+A viewer's decoder: encoded frames in, pictures and sound out, in a thread of its own.
+
+The codec of a kind may change between two frames, as legs differ in theirs: pictures change at a
+keyframe, and what comes out keeps its format, 20 ms of sound at a time.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +14,24 @@ from fractions import Fraction
 from typing import Final, assert_never, cast
 
 import av
+import numpy as np
+import numpy.typing as npt
 
 from .frame import CLOCK_RATE, Codec, EncodedFrame, Kind
-from .pattern import SAMPLE_RATE
+from .pattern import SAMPLE_RATE, SLOT
 from .worker import Box, Worker
 
 
 _WAITING_MAX: Final = 256
 """Frames that wait to be decoded: 3 s of 30 pictures and 50 packets a second."""
+
+_DRIFT: Final = SLOT // 2
+"""Sound whose timestamps leave the count of its samples by more than 10 ms is cut anew: a frame
+of AAC that was lost is 21 ms, the rounding of RTMP's timestamps 0.5 ms."""
+
+_AGAIN: Final = 5 * SAMPLE_RATE
+"""Sound of another codec that lies up to this far back was heard already: 5 s, more than a merge
+ever goes back. Further back, time itself began anew."""
 
 _FLYING_MAX: Final = 64
 """Decoded pictures and sounds that wait for the loop: at most 22 MB of 640x360."""
@@ -44,14 +59,17 @@ class Sound:
     20 ms of decoded sound.
 
     Attributes:
-        timestamp: Media time of the first sample [ticks of 48 kHz], that of the encoded packet.
+        timestamp: Media time of the first sample [ticks of 48 kHz]: that of the Opus packet; AAC
+            is cut where Opus packets would begin, so a change of codec is seamless.
         at_s: When it was decoded [s, the loop's clock].
         frame: The sound: packed s16, stereo, 48 kHz.
+        codec: What it was decoded from.
     """
 
     timestamp: int
     at_s: float
     frame: av.AudioFrame
+    codec: Codec = Codec.OPUS
 
 
 class Decoder:
@@ -59,7 +77,8 @@ class Decoder:
     Decodes what one viewer receives. The callbacks run in the loop's thread.
 
     Nothing broken is shown: after an error, or a frame that was dropped because the decoder is
-    too slow, pictures go on at the next keyframe.
+    too slow, pictures go on at the next keyframe. A run-up (`EncodedFrame.is_run_up`) is decoded
+    and not shown.
 
     Args:
         on_picture: Takes each picture; None: video is not decoded.
@@ -78,8 +97,10 @@ class Decoder:
         self._on_picture, self._on_sound, self._on_damage = on_picture, on_sound, on_damage
         self._box: Box[EncodedFrame] = Box(_WAITING_MAX)
         self._needs_keyframe = True
+        self._codec: Codec | None = None
         self._closed = False
         self._contexts: dict[Kind, tuple[Codec, av.VideoCodecContext | av.AudioCodecContext]] = {}
+        self._slots = _Slots()
         self._damaged = False
         self._decoded = self._late = 0  # written by the thread alone
         self._shown = self._refused = 0  # written by the loop alone
@@ -100,12 +121,13 @@ class Decoder:
         wanted = self._on_picture if frame.kind is Kind.VIDEO else self._on_sound
         if wanted is None or self._closed:
             return
-        if frame.kind is Kind.VIDEO and self._needs_keyframe and not frame.keyframe:
-            self._skip()
-            return
+        if frame.kind is Kind.VIDEO and not frame.keyframe:
+            if self._needs_keyframe or frame.codec is not self._codec:
+                self._skip()
+                return
         if self._box.put(frame):
             if frame.kind is Kind.VIDEO:
-                self._needs_keyframe = False
+                self._needs_keyframe, self._codec = False, frame.codec
             return
         self._refused += 1
         if frame.kind is Kind.VIDEO:
@@ -158,9 +180,14 @@ class Decoder:
         for out in decoded:
             timestamp = frame.timestamp if out.pts is None else out.pts
             if isinstance(out, av.VideoFrame):
-                shown.append(Picture(timestamp=timestamp, at_s=now, frame=out))
-            else:
-                shown.append(Sound(timestamp=timestamp, at_s=now, frame=out))
+                if not frame.is_run_up:
+                    shown.append(Picture(timestamp=timestamp, at_s=now, frame=out))
+            else:  # of a run-up too: it may hold the beginning of a slot that was not shown
+                slots = self._slots.of(frame.codec, out, timestamp)
+                shown += [
+                    Sound(timestamp=at, at_s=now, frame=slot, codec=frame.codec)
+                    for at, slot in slots
+                ]
         return shown
 
     def _context(self, frame: EncodedFrame) -> av.VideoCodecContext | av.AudioCodecContext:
@@ -178,6 +205,8 @@ class Decoder:
                 context.format = "s16"
                 context.layout = "stereo"
                 context.sample_rate = SAMPLE_RATE
+            case Codec.AAC:
+                context = av.CodecContext.create("aac", "r")
             case _:
                 assert_never(frame.codec)
         self._contexts[frame.kind] = frame.codec, context
@@ -218,3 +247,71 @@ def _video_context(name: str) -> av.VideoCodecContext:
     context = cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
     context.thread_count = 1  # threads by frame would hold back a picture each
     return context
+
+
+class _Slots:
+    """
+    Decoded sound in slots of 20 ms, none twice, whatever the codec.
+
+    Opus comes in such slots and passes as it is. AAC is cut where packets of Opus would begin:
+    on the grid of those that came before, else at whole multiples of 20 ms.
+    """
+
+    def __init__(self) -> None:
+        self._codec: Codec | None = None
+        self._resampler: av.AudioResampler | None = None
+        self._left: npt.NDArray[np.int16] = np.empty((0, 2), np.int16)
+        self._left_at = 0  # media time of its first sample [ticks]
+        self._skip = 0  # samples of what comes that are not shown
+        self._phase = 0  # of the grid, modulo a slot
+        self._over: int | None = None  # where what was shown ends [ticks]
+
+    def of(
+        self, codec: Codec, frame: av.AudioFrame, timestamp: int
+    ) -> list[tuple[int, av.AudioFrame]]:
+        """Return the slots that are complete with this frame, each with its media time."""
+        is_new = codec is not self._codec
+        if is_new:
+            self._resampler = None
+        if codec is Codec.OPUS:
+            middle = timestamp + SLOT // 2
+            if is_new and self._over is not None and 0 < self._over - middle < _AGAIN:
+                return []  # over half of it was heard in the other codec
+            self._codec, self._phase = codec, timestamp % SLOT
+            self._over = timestamp + frame.samples
+            return [(timestamp, frame)]
+        self._codec = codec
+        return self._cut(frame, timestamp)
+
+    def _cut(self, frame: av.AudioFrame, timestamp: int) -> list[tuple[int, av.AudioFrame]]:
+        drift = timestamp - self._left_at - len(self._left)
+        if self._resampler is None or abs(drift) > _DRIFT:
+            self._begin(timestamp)
+        assert self._resampler is not None
+        frame.pts = None  # it is counted here, by samples
+        parts = [out.to_ndarray().reshape(-1, 2) for out in self._resampler.resample(frame)]
+        samples = np.concatenate([self._left, *parts])
+        skipped = min(self._skip, len(samples))
+        samples, at = samples[skipped:], self._left_at + skipped
+        self._skip -= skipped
+        slots = []
+        while len(samples) >= SLOT:
+            slot = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(samples[:SLOT]).reshape(1, -1), format="s16", layout="stereo"
+            )
+            slot.sample_rate = SAMPLE_RATE
+            slot.pts, slot.time_base = at, Fraction(1, SAMPLE_RATE)
+            slots.append((at, slot))
+            samples, at = samples[SLOT:], at + SLOT
+            self._over = at
+        self._left, self._left_at = samples, at
+        return slots
+
+    def _begin(self, timestamp: int) -> None:
+        """Cut anew, from the first place on the grid that was not shown yet."""
+        self._resampler = av.AudioResampler(format="s16", layout="stereo", rate=SAMPLE_RATE)
+        self._left, self._left_at = self._left[:0], timestamp
+        first = timestamp
+        if self._over is not None and 0 < self._over - timestamp < _AGAIN:
+            first = self._over
+        self._skip = first - timestamp + (self._phase - first) % SLOT

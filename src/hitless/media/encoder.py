@@ -1,5 +1,5 @@
 """
-The codecs that we send: VP8 and H.264 for pictures, Opus for sound.
+The codecs that we send: VP8 and H.264 for pictures, Opus for sound (AAC: see `aac.py`).
 
 All of them work without delay: one frame in, one encoded frame out. Settings were measured on
 the test picture at 640x360, 30 pictures/s and 1 Mbit/s on one core of 2 (EPYC VM): VP8 costs
@@ -135,11 +135,8 @@ class SoundEncoder:
             timestamp: Media time of the first sample [ticks of 48 kHz].
             now: The loop's clock [s].
         """
-        noise = np.unpackbits(np.frombuffer(self._noise.randbytes(samples.size // 8), np.uint8))
-        noisy = samples ^ noise.reshape(samples.shape)  # flips the last bit: cannot overflow
-        frame = av.AudioFrame.from_ndarray(
-            noisy.astype(np.int16).reshape(1, -1), format="s16", layout="stereo"
-        )
+        noisy = dither(samples, self._noise)
+        frame = av.AudioFrame.from_ndarray(noisy.reshape(1, -1), format="s16", layout="stereo")
         frame.sample_rate = SAMPLE_RATE
         frame.pts, frame.time_base = timestamp, _SOUND_TIME
         packets = self._context.encode(frame)
@@ -153,6 +150,13 @@ class SoundEncoder:
             keyframe=True,
             arrived_s=now,
         )
+
+
+def dither(samples: npt.NDArray[np.int16], noise: random.Random) -> npt.NDArray[np.int16]:
+    """Return int16 [n, channel] with the last bit of each sample flipped at random."""
+    size = samples.size
+    bits = np.unpackbits(np.frombuffer(noise.randbytes((size + 7) // 8), np.uint8), count=size)
+    return samples ^ bits.astype(np.int16).reshape(samples.shape)  # cannot overflow
 
 
 def silence() -> npt.NDArray[np.int16]:

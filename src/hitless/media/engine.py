@@ -1,6 +1,9 @@
 """
 What runs behind a feed: a thread for each kind that paces, encodes and hands over.
 
+Further codecs are encoded in the same threads, from the same pictures and sound, with the same
+timestamps (`encoding.py`).
+
 A frame is due at the engine's start plus its media time, so pictures and sound share one origin
 and never drift apart, and a machine that was too slow for a moment catches up. Off by more than
 a second (a suspended laptop, a stopped process), what is late is skipped instead.
@@ -10,17 +13,16 @@ from __future__ import annotations
 
 import random
 import threading
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from ..errors import LocalFault
-from .encoder import PictureEncoder, SoundEncoder, black, silence
+from .encoding import Encoded, Pictures, Sounds, Wanted
 from .feed import Feed
-from .frame import CLOCK_RATE, Codec, EncodedFrame, Kind
+from .frame import CLOCK_RATE, Codec, Kind
 from .pattern import SLOT_S
-from .picture import fit
 from .track import EndOfTrack, Item, MediaClock, Settings, Track
 from .worker import Worker, close_all
 
@@ -29,8 +31,8 @@ LATE_S_MAX: Final = 1.0
 """What is later than this is skipped; less is caught up."""
 
 _FLYING_MAX: Final = 64
-"""Frames that wait for the loop: 0.8 s of 30 pictures and 50 packets a second. A loop further
-behind than that loses pictures, up to the next keyframe."""
+"""Frames that wait for the loop: 0.8 s of 30 pictures and 50 packets a second; as many again of
+further codecs. A loop further behind than that loses pictures, up to the next keyframe."""
 
 _READ_S: Final = 0.1
 """How long a track is waited for before stop and mute are looked at again."""
@@ -38,14 +40,16 @@ _READ_S: Final = 0.1
 
 class FeedEngine:
     """
-    The threads that encode the tracks of one source; an `Engine` as `Feed` wants it.
+    The threads that encode the tracks of one source.
+
+    An `Engine` and its `FurtherEncoders` as `Feed` wants them.
 
     Args:
         feed: Where encoded frames go.
         tracks: What is encoded, by kind. The engine closes them.
         settings: What the tracks were made with; the engine changes it.
         clock: Media time; it starts with the first frame.
-        video_codec: VP8 or H.264.
+        video_codec: The feed's own: VP8 or H.264. Sound's own is Opus.
         repeat: Begin again at the end instead of ending the feed.
         noise: Where the dither of the sound comes from.
         release: Awaited when the engine closes.
@@ -65,8 +69,9 @@ class FeedEngine:
     ) -> None:
         self._feed, self._settings, self._release = feed, settings, release
         self._lock = threading.Lock()
-        self._flying = 0
-        self._broken = False
+        self._flying = {"own": 0, "further": 0}
+        self._broken: set[Codec] = set()
+        self._wanted = Wanted()
         self.dropped = 0
         """Frames that the loop was too far behind to take."""
         laps = _Laps(frozenset(tracks))
@@ -80,12 +85,14 @@ class FeedEngine:
                 clock=clock,
                 laps=laps,
                 repeat=repeat,
-                encode=_pictures(settings, video_codec)
-                if kind is Kind.VIDEO
-                else _sounds(settings, noise),
             )
             worker = Worker(f"encode {kind}", self._body(line), failed=self.fail)
-            line.run_in(worker, self._deliver)
+            lost = partial(self._lose, worker)
+            if kind is Kind.VIDEO:
+                encode = Pictures(settings, video_codec, self._wanted, lost).encode
+            else:
+                encode = Sounds(settings, noise, self._wanted, lost).encode
+            line.run_in(worker, encode, self._deliver)
             self._workers.append(worker)
 
     def start(self) -> None:
@@ -121,6 +128,13 @@ class FeedEngine:
         given = {name: value for name, value in asked.items() if value is not None}
         self._settings.quality = replace(self._settings.quality, **given)
 
+    # --- As `FurtherEncoders` ---
+
+    def encode_also(self, codecs: frozenset[Codec]) -> None:
+        self._wanted.set(codecs)
+
+    # --- As both ---
+
     async def aclose(self) -> None:
         try:
             await close_all(*self._workers)
@@ -141,32 +155,39 @@ class FeedEngine:
 
         return run
 
-    def _deliver(self, worker: Worker, frame: EncodedFrame) -> None:
+    def _deliver(self, worker: Worker, made: Encoded) -> None:
+        frame, lane = made.frame, "own" if made.turn is None else "further"
         is_video = frame.kind is Kind.VIDEO
         with self._lock:
-            full = self._flying >= _FLYING_MAX
-            lost = full or (is_video and self._broken and not frame.keyframe)
+            full = self._flying[lane] >= _FLYING_MAX
+            lost = full or (frame.codec in self._broken and not frame.keyframe)
             if lost:
                 self.dropped += 1
                 if is_video:
-                    self._broken = True
+                    self._broken.add(frame.codec)
             else:
-                self._flying += 1
-                if is_video:
-                    self._broken = False
+                self._flying[lane] += 1
+                self._broken.discard(frame.codec)
         if lost:
             if is_video and not full:  # while full, the keyframe would be dropped as well
                 self._settings.keyframe = True
             return
-        worker.in_loop(self._land, frame)
+        worker.in_loop(self._land, made, lane)
+
+    def _lose(self, worker: Worker, codec: Codec, turn: object, fault: Exception) -> None:
+        worker.in_loop(self._lost, codec, turn, fault)
 
     # --- In the loop ---
 
-    def _land(self, frame: EncodedFrame) -> None:
+    def _land(self, made: Encoded, lane: str) -> None:
         with self._lock:
-            self._flying -= 1
-        if not self._feed.is_over:
-            self._feed.push(frame)
+            self._flying[lane] -= 1
+        if not self._feed.is_over and self._wanted.is_due(made):
+            self._feed.push(made.frame)
+
+    def _lost(self, codec: Codec, turn: object, fault: Exception) -> None:
+        if self._wanted.is_turn(codec, turn):
+            self._feed.fail_codec(codec, _local(f"the {codec} encoder stopped", fault))
 
     def _one_ended(self) -> None:
         self._running -= 1
@@ -177,19 +198,23 @@ class FeedEngine:
         """Stop everything and end the feed with a fault of its source or of an encoder."""
         for worker in self._workers:
             worker.stop()
-        if not isinstance(fault, LocalFault):
-            local = LocalFault(f"the encoder stopped: {type(fault).__name__}: {fault}")
-            local.__cause__ = fault
-            fault = local
-        self._feed.finish(fault)
+        self._feed.finish(_local("the encoder stopped", fault))
 
 
-_Encode = Callable[[Any, int], EncodedFrame | None]
+def _local(what: str, fault: Exception) -> LocalFault:
+    if isinstance(fault, LocalFault):
+        return fault
+    local = LocalFault(f"{what}: {type(fault).__name__}: {fault}")
+    local.__cause__ = fault
+    return local
+
+
+_Encode = Callable[[Any, int], Iterator[Encoded]]
 """(what a track made, or None for filler; timestamp): Any, as pictures and sound have no base."""
 
 
 class _Line:
-    """One track through one encoder. All of it runs in the thread of its worker."""
+    """One track through its encoders. All of it runs in the thread of its worker."""
 
     def __init__(
         self,
@@ -200,18 +225,19 @@ class _Line:
         clock: MediaClock,
         laps: _Laps,
         repeat: bool,
-        encode: _Encode,
     ) -> None:
         self.kind, self.track = kind, track
         self._settings, self._clock, self._laps = settings, clock, laps
-        self._repeat, self._encode = repeat, encode
+        self._repeat = repeat
         self._last_s = float("-inf")
         self._timestamp = -1
         self._allowance, self._asked_s = 1.0, 0.0
         self._skipping = False
 
-    def run_in(self, worker: Worker, deliver: Callable[[Worker, EncodedFrame], None]) -> None:
-        self.worker, self._deliver = worker, deliver
+    def run_in(
+        self, worker: Worker, encode: _Encode, deliver: Callable[[Worker, Encoded], None]
+    ) -> None:
+        self.worker, self._encode, self._deliver = worker, encode, deliver
 
     def run(self) -> None:
         base_s, lap = 0.0, 0
@@ -291,10 +317,9 @@ class _Line:
         self._last_s = due_s
         if timestamp <= self._timestamp:
             return
-        frame = self._encode(made, timestamp)
-        if frame is not None:
-            self._timestamp = timestamp
-            self._deliver(self.worker, frame)
+        self._timestamp = timestamp
+        for encoded in self._encode(made, timestamp):
+            self._deliver(self.worker, encoded)
 
     def _sleep_until(self, due_s: float) -> bool:
         """Sleep until a media time; False if told to stop."""
@@ -322,42 +347,3 @@ class _Laps:
         with self._lock:
             ends = self._ends.get(lap, {})
             return max(ends.values()) if len(ends) == len(self._kinds) else None
-
-
-def _now() -> float:
-    return time.monotonic()  # noqa: TID251 -- in a thread; it is what loop.time() reads
-
-
-def _pictures(settings: Settings, codec: Codec) -> _Encode:
-    """Return what encodes pictures: black when muted, the last one again for None."""
-    encoder = PictureEncoder(codec, settings.quality)
-    last = None
-
-    def encode(made: Any, timestamp: int) -> EncodedFrame | None:
-        nonlocal encoder, last
-        quality = settings.quality
-        if quality != encoder.quality:
-            encoder = PictureEncoder(codec, quality)
-        if made is not None:
-            last = made
-        if Kind.VIDEO in settings.muted or last is None:
-            picture = black(quality)
-        else:
-            picture = fit(last, quality)
-        if keyframe := settings.keyframe:
-            settings.keyframe = False
-        return encoder.encode(picture, timestamp, keyframe=keyframe, now=_now())
-
-    return encode
-
-
-def _sounds(settings: Settings, noise: random.Random) -> _Encode:
-    """Return what encodes sound: silence when muted, and for None."""
-    encoder = SoundEncoder(noise)
-    nothing = silence()
-
-    def encode(made: Any, timestamp: int) -> EncodedFrame | None:
-        samples = nothing if made is None or Kind.AUDIO in settings.muted else made
-        return encoder.encode(samples, timestamp, now=_now())
-
-    return encode

@@ -20,30 +20,48 @@ class Kind(StrEnum):
 
 
 class Codec(StrEnum):
-    """Codecs we encode and decode, by their RTP names (RFC 7741, RFC 6184, RFC 7587)."""
+    """
+    Codecs we encode and decode.
+
+    By their RTP names (RFC 7741, RFC 6184, RFC 7587). AAC is AAC-LC (ISO/IEC 14496-3), 48 kHz
+    stereo, what RTMP carries; no leg of ours carries it in RTP.
+    """
 
     VP8 = "VP8"
     H264 = "H264"
     OPUS = "opus"
+    AAC = "AAC"
 
+
+CODECS: Final = {
+    Kind.AUDIO: frozenset({Codec.OPUS, Codec.AAC}),
+    Kind.VIDEO: frozenset({Codec.VP8, Codec.H264}),
+}
+"""The codecs of each kind."""
 
 CLOCK_RATE: Final = {Kind.AUDIO: 48_000, Kind.VIDEO: 90_000}
-"""RTP clock rates [Hz] of Opus (RFC 7587 section 4.1) and of VP8 and H.264 (90 kHz)."""
+"""
+Clock rates [Hz]: the RTP ones of Opus (RFC 7587 section 4.1) and of VP8 and H.264 (90 kHz). AAC
+counts in 48 kHz too, so that the sound of one feed has one clock whatever its codec.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedFrame:
     """
-    One picture or one 20 ms packet of sound, encoded.
+    One picture or one packet of sound, encoded: 20 ms of Opus, 1024 samples (21.3 ms) of AAC.
 
     Attributes:
         kind: Audio or video.
         codec: How `data` is encoded.
-        data: The frame as the decoder wants it; H.264 in Annex B.
+        data: The frame as the decoder wants it; H.264 in Annex B, AAC as one ADTS frame.
         timestamp: Media time [ticks of `CLOCK_RATE[kind]`], unwrapped and growing; its origin is
             arbitrary but constant for one feed (publisher) or one leg (viewer).
         keyframe: Whether decoding can begin here; always True for audio.
         arrived_s: When it was encoded (publisher) or complete (viewer) [s, the loop's clock].
+        is_run_up: Whether it is only there to be decoded, for those that follow: what it shows
+            was shown already. Only a merge makes such frames, where a leg of another codec
+            takes over; their timestamps lie before the last one's.
     """
 
     kind: Kind
@@ -52,3 +70,4 @@ class EncodedFrame:
     timestamp: int
     keyframe: bool
     arrived_s: float
+    is_run_up: bool = False

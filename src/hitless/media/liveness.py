@@ -44,10 +44,17 @@ class Liveness:
     Args:
         silence_s: Shortest silence of all media that counts [s].
         one_kind_s: Shortest silence of one kind while another flows that counts [s].
+        path_words: What it means that the sign of the path is missing.
     """
 
-    def __init__(self, *, silence_s: float = 0.2, one_kind_s: float = 1.5) -> None:
-        self.silence_s = silence_s
+    def __init__(
+        self,
+        *,
+        silence_s: float = 0.2,
+        one_kind_s: float = 1.5,
+        path_words: str = "STUN checks unanswered",
+    ) -> None:
+        self.silence_s, self._path_words = silence_s, path_words
         self.one_kind_s = one_kind_s
         self._signs: dict[str, _Sign] = {}
 
@@ -90,7 +97,7 @@ class Liveness:
             name: sign for name, sign in self._signs.items() if now - sign.last_s > sign.limit_s
         }
         if PATH in late:
-            return self._words(PATH, now, "STUN checks unanswered")
+            return self._words(PATH, now, self._path_words)
         media = [name for name in self._signs if name != PATH]
         if media and all(name in late for name in media):
             newest = max(media, key=lambda name: late[name].last_s)

@@ -12,159 +12,45 @@ a viewer that moves keeps one decoder and loses nothing.
 * Without a live matched leg (after a kill), a keyframe is accepted by the clock.
 * A provider that transcodes never matches: after `MATCH_S` the new leg takes over at its next
   keyframe, by the clock.
+* A leg of other codecs never matches either, but carries the same sound: it is aligned by that
+  (`align.py`) and takes over where the other one is, from a keyframe before that place. What it
+  brings from before is only decoded (`EncodedFrame.is_run_up`), so no picture is lost or shown
+  twice, and the screen stands still for as long as the new leg is behind the old one. A leg that
+  is ahead waits until the old one has come to its first keyframe. Where the sound tells nothing
+  for `ALIGN_S`, or there is none, the clock decides, and as much is repeated or skipped as the
+  new leg is later or earlier.
+* A leg that another one took over from is heard again only when that one falls silent.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
-from .feed import fingerprint
-from .frame import CLOCK_RATE, EncodedFrame, Kind
+from .align import NEEDLE_S, Ear, arrival_offset, picture_offset, sound_offset
+from .frame import EncodedFrame, Kind
+from .merge_kind import MATCH_S, QUIET_S, MergedKind
 
 
-MATCH_S: Final = 0.5
-"""How long a new leg is held for a match while another leg is alive [s]."""
-KEYFRAME_ASK_S: Final = 0.3
-"""A leg without a match for this long is asked for a keyframe [s]."""
-QUIET_S: Final = 0.12
-"""Nothing delivered for this long: no leg is alive [s]; over three frame intervals at 30/s."""
-PACKET: Final = 960
-"""Ticks of one packet of sound: 20 ms at 48 kHz."""
-_WINDOW = 600
-"""Fingerprints remembered per kind: 20 s of video, 12 s of audio."""
-_HELD_MAX = 256
-_AGREEING = 2
+__all__ = ["ALIGN_S", "MATCH_S", "QUIET_S", "Merge"]
+
+ALIGN_S: Final = 2.0
+"""How long a leg of other codecs may take to be aligned and take over [s]: below the 3 s in which
+first media must come."""
+ALIGN_AGAIN_S: Final = 0.25
+"""How often its sound is looked for [s]; once costs some 10 ms."""
 
 
 @dataclass(slots=True)
-class _Side:
-    """One kind of one leg."""
+class _Search:
+    """The search for the place of a leg whose frames cannot match."""
 
-    offset: int | None = None
-    held: deque[tuple[bytes, EncodedFrame]] = field(
-        default_factory=lambda: deque(maxlen=_HELD_MAX)
-    )
-    since_s: float | None = None
-    asked_s: float = float("-inf")
-    guesses: list[int] = field(default_factory=list)
-
-
-class _Track:
-    """One kind of media, merged."""
-
-    def __init__(self, kind: Kind, deliver: Callable[[EncodedFrame], None]) -> None:
-        self.kind, self._deliver = kind, deliver
-        self.sides: dict[int, _Side] = {}
-        self.last: EncodedFrame | None = None
-        self._seen: dict[bytes, int | None] = {}
-        self._order: deque[bytes] = deque()
-        self._exclusive: int | None = None
-
-    def take(self, leg: int, frame: EncodedFrame, origin_s: float) -> bool:
-        """Take a frame; return whether a keyframe should be asked for."""
-        side = self.sides.setdefault(leg, _Side())
-        if self._exclusive not in (None, leg):
-            return False  # superseded by a leg that does not match
-        if side.offset is not None:
-            self._pass(side.offset, frame)
-            return False
-        if self.last is None:
-            if frame.keyframe:
-                begun = round((frame.arrived_s - origin_s) * CLOCK_RATE[self.kind])
-                self._accept(side, begun - frame.timestamp, frame)
-            return not frame.keyframe
-        side.since_s = frame.arrived_s if side.since_s is None else side.since_s
-        side.held.append((fingerprint(frame.data), frame))
-        if self._match(side):
-            return False
-        waited_s = frame.arrived_s - side.since_s
-        alone = frame.arrived_s - self.last.arrived_s > QUIET_S
-        if frame.keyframe and (alone or waited_s > MATCH_S):
-            self._by_the_clock(leg, side, frame, alone)
-            return False
-        wants = self.kind is Kind.VIDEO and (alone or waited_s > KEYFRAME_ASK_S)
-        if wants and frame.arrived_s - side.asked_s > KEYFRAME_ASK_S:
-            side.asked_s = frame.arrived_s
-            return True
-        return False
-
-    def accepted(self, leg: int) -> bool:
-        side = self.sides.get(leg)
-        return side is not None and side.offset is not None
-
-    def remove(self, leg: int) -> None:
-        self.sides.pop(leg, None)
-        if self._exclusive == leg:
-            self._exclusive = None
-
-    def _match(self, side: _Side) -> bool:
-        """Look for held frames among the delivered ones; on success pass on the newer ones."""
-        if self.kind is Kind.VIDEO:
-            for mark, frame in side.held:
-                common = self._seen.get(mark)
-                if common is not None:
-                    self._release(side, common - frame.timestamp)
-                    return True
-            return False
-        marks = [mark for mark, _ in side.held]
-        side.guesses = [
-            common - frame.timestamp
-            for mark, frame in side.held
-            if (common := self._seen.get(mark)) is not None and marks.count(mark) == 1
-        ]
-        for guess in side.guesses:
-            if side.guesses.count(guess) >= _AGREEING:
-                self._release(side, guess)
-                return True
-        return False
-
-    def _by_the_clock(self, leg: int, side: _Side, frame: EncodedFrame, alone: bool) -> None:
-        assert self.last is not None
-        passed = (frame.arrived_s - self.last.arrived_s) * CLOCK_RATE[self.kind]
-        if self.kind is Kind.AUDIO:  # on the grid of packets, so that both legs name a slot alike
-            ticks = round(passed / PACKET) * PACKET
-        else:
-            ticks = max(round(passed), 1)
-        offset = self.last.timestamp + ticks - frame.timestamp
-        side.held.clear()
-        if not alone and self.kind is Kind.VIDEO:
-            self._exclusive = leg
-        self._accept(side, offset, frame)
-
-    def _release(self, side: _Side, offset: int) -> None:
-        side.offset = offset
-        held, side.held = side.held, deque(maxlen=0)
-        for _, frame in held:
-            self._pass(offset, frame)
-
-    def _accept(self, side: _Side, offset: int, frame: EncodedFrame) -> None:
-        side.offset = offset
-        self._pass(offset, frame)
-
-    def _pass(self, offset: int, frame: EncodedFrame) -> None:
-        common = frame.timestamp + offset
-        if self.last is not None and common <= self.last.timestamp:
-            return
-        frame = replace(frame, timestamp=common)
-        self.last = frame
-        self._note(fingerprint(frame.data), common)
-        self._deliver(frame)
-        for side in self.sides.values():
-            if side.offset is None and side.held:
-                self._match(side)
-
-    def _note(self, mark: bytes, common: int) -> None:
-        if mark in self._seen:
-            # Video: the later one is meant. Audio: it repeats, so it identifies nothing.
-            self._seen[mark] = common if self.kind is Kind.VIDEO else None
-            return
-        self._seen[mark] = common
-        self._order.append(mark)
-        if len(self._order) > _WINDOW:
-            self._seen.pop(self._order.popleft(), None)
+    begun_s: float
+    next_s: float
+    is_over: bool = False
+    stream: Ear = field(default_factory=Ear)
+    leg: Ear = field(default_factory=Ear)
 
 
 class Merge:
@@ -173,7 +59,9 @@ class Merge:
 
     Args:
         deliver: Called with each frame once, in order per kind, its timestamp in the merged
-            stream's own time: ticks since the first frame of any kind arrived.
+            stream's own time: ticks since the first frame of any kind arrived. The codec may
+            change between two frames: pictures do so at a keyframe, which may be followed by
+            others that are a run-up.
         usable: Called once per leg when it could carry the stream alone from here on.
         request_keyframe: Called with the leg that needs one.
     """
@@ -184,9 +72,10 @@ class Merge:
         usable: Callable[[int], None],
         request_keyframe: Callable[[int], None],
     ) -> None:
-        self._tracks = {kind: _Track(kind, deliver) for kind in Kind}
+        self._tracks = {kind: MergedKind(kind, deliver) for kind in Kind}
         self._usable, self._request_keyframe = usable, request_keyframe
         self._origin_s: float | None = None
+        self._searches: dict[int, _Search] = {}
         self._ready: set[int] = set()
         self._first_s: dict[int, float] = {}
 
@@ -194,8 +83,16 @@ class Merge:
         """Take one frame of one leg."""
         if self._origin_s is None:
             self._origin_s = frame.arrived_s
-        if self._tracks[frame.kind].take(leg, frame, self._origin_s):
+        # A search ends by the clock itself; nobody else is to be quicker.
+        patience_s = 2 * ALIGN_S if self._is_sought(leg) else MATCH_S
+        if self._tracks[frame.kind].take(leg, frame, self._origin_s, patience_s):
             self._request_keyframe(leg)
+        if leg not in self._searches and self._tracks[frame.kind].is_foreign(leg):
+            now = frame.arrived_s
+            self._searches[leg] = _Search(begun_s=now, next_s=now + NEEDLE_S)
+        if self._searches:
+            for each, search in tuple(self._searches.items()):
+                self._find_place(each, search, frame.arrived_s)
         if leg not in self._ready and self._is_ready(leg, frame.arrived_s):
             self._ready.add(leg)
             self._usable(leg)
@@ -204,14 +101,84 @@ class Merge:
         """Forget a leg; what was delivered of it stays known."""
         for track in self._tracks.values():
             track.remove(leg)
+        self._searches.pop(leg, None)
         self._ready.discard(leg)
         self._first_s.pop(leg, None)
 
+    def _find_place(self, leg: int, search: _Search, now: float) -> None:
+        """Align a leg of other codecs, and let it take over where that can be."""
+        flowing = [track for track in self._tracks.values() if track.last is not None]
+        waiting = [track for track in flowing if not track.accepted(leg)]
+        if not waiting:
+            del self._searches[leg]
+            return
+        audio = self._tracks[Kind.AUDIO]
+        has_sound = audio.last is not None and leg in audio.sides
+        waited_s = now - search.begun_s
+        by_the_clock = waited_s > (ALIGN_S if has_sound else MATCH_S)
+        hurry = by_the_clock or all(track.is_quiet(now) for track in waiting)
+        here = [track for track in waiting if leg in track.sides]
+        search.is_over = waited_s > 2 * ALIGN_S or (by_the_clock and not here)
+        if len(here) < len(waiting) and not hurry:
+            return
+        if all(track.sides[leg].aim is None for track in here):
+            if now < search.next_s and not audio.accepted(leg):
+                return
+            search.next_s = now + ALIGN_AGAIN_S
+            if by_the_clock:
+                self._aim_by_the_clock(leg, here)
+            elif not self._aim(leg, search):
+                return
+        aimed = [track for track in here if track.sides[leg].aim is not None]
+        places = [track.place(leg, hurry=hurry) for track in aimed]
+        for track, place in zip(aimed, places, strict=True):
+            if place is not None and None not in places:  # both kinds at once
+                track.take_over(leg, place)
+
+    def _aim(self, leg: int, search: _Search) -> bool:
+        """Look for a leg's sound in the stream's, and place its frames by that."""
+        audio, video = self._tracks[Kind.AUDIO], self._tracks[Kind.VIDEO]
+        side = audio.sides.get(leg)
+        if side is None or audio.last is None:
+            return False
+        sound = side.offset
+        if sound is None:
+            search.stream.hear(audio.recent)
+            search.leg.hear(frame for _, frame in side.held)
+            sound = sound_offset(search.stream, search.leg)
+        if sound is None:
+            return False
+        side.aim = sound if side.offset is None else None
+        # Who brings the pictures must have brought the sound as well, so that one delay holds
+        # for both; a leg whose sound matched is a part of the stream by now.
+        leader = video.leader
+        if leg in video.sides and not video.accepted(leg) and leader is not None:
+            if audio.accepted(leader) and video.accepted(leader):
+                both = (audio, video)
+                video.sides[leg].aim = picture_offset(
+                    sound - (side.offset or 0),
+                    {track.kind: track.came(leader) for track in both},
+                    {track.kind: track.came(leg) for track in both},
+                )
+        return True
+
+    def _aim_by_the_clock(self, leg: int, tracks: list[MergedKind]) -> None:
+        """Take a leg for as late as the stream is."""
+        for track in tracks:
+            theirs = track.came(track.leader)
+            if theirs:
+                track.sides[leg].aim = arrival_offset(theirs, track.came(leg))
+
     def _is_ready(self, leg: int, now: float) -> bool:
-        """All kinds that flow must be accepted, or one of them for `MATCH_S`."""
+        """All kinds that flow must be accepted, or one of them for `MATCH_S` and none sought."""
         flowing = [track for track in self._tracks.values() if track.last is not None]
         accepted = [track.accepted(leg) for track in flowing]
         if not any(accepted):
             return False
         first_s = self._first_s.setdefault(leg, now)
-        return all(accepted) or now - first_s > MATCH_S
+        return all(accepted) or (now - first_s > MATCH_S and not self._is_sought(leg))
+
+    def _is_sought(self, leg: int) -> bool:
+        """Whether the place of a leg is being looked for."""
+        search = self._searches.get(leg)
+        return search is not None and not search.is_over

@@ -9,26 +9,18 @@ because private names of both are used.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Never, cast
 
 from aioice.ice import CandidatePair
-from aiortc import (
-    RTCBundlePolicy,
-    RTCConfiguration,
-    RTCIceServer,
-    RTCPeerConnection,
-    RTCRtpTransceiver,
-    RTCSessionDescription,
-)
-from aiortc.codecs import get_capabilities
+from aiortc import RTCRtpTransceiver, RTCSessionDescription
+from aiortc.sdp import candidate_from_sdp
 
 from ..errors import ContractBroken, MediaLost, ProviderError
 from . import report
 from .closing import finish, take_apart
+from .connection import Connection, IceServer, preferences
 from .feed import Feed
 from .frame import Codec, Kind
 from .liveness import Liveness
@@ -48,51 +40,6 @@ _LOOPBACK: Final = "127.0.0.1"
 _CAREFUL_RTTS: Final = 2.5
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IceServer:
-    """A STUN or TURN server: `urls` of RFC 7064 or 7065, and the credential of the latter."""
-
-    urls: str
-    username: str | None = None
-    credential: str | None = None
-
-    def __repr__(self) -> str:
-        return f"IceServer(urls={self.urls!r})"  # never the credential
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's loopback."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True  # RFC 6761 section 6.3
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-class _Connection(RTCPeerConnection):
-    """aiortc's connection, with an owner for the task that it lets run by itself."""
-
-    def __init__(self, configuration: RTCConfiguration) -> None:
-        super().__init__(configuration)
-        self.connecting: set[asyncio.Task[Any]] = set()
-        self.changed = asyncio.Event()
-        self.fault: Exception | None = None
-
-    async def _RTCPeerConnection__connect(self) -> None:
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self.connecting.add(task)
-        try:
-            await cast(Any, super())._RTCPeerConnection__connect()
-        except Exception as exc:
-            # Nobody awaits this task, so this is where a bad answer shows that passed the parser.
-            logger.debug("connecting failed", exc_info=True)
-            self.fault = exc
-        finally:
-            self.connecting.discard(task)
-            self.changed.set()
 
 
 class Peer:
@@ -129,15 +76,7 @@ class Peer:
         self._loopback = loopback
         self._ping = ping
         self._path_silence_s = path_silence_s
-        self._pc = _Connection(
-            RTCConfiguration(
-                iceServers=[
-                    RTCIceServer(server.urls, server.username, server.credential)
-                    for server in ice_servers
-                ],
-                bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
-            )
-        )
+        self._pc = Connection(ice_servers)
         self._offer: str | None = None
         self._lost: asyncio.Future[Never] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -178,6 +117,14 @@ class Peer:
             raise self._broken(exc) from exc
         return self._pc.localDescription.sdp
 
+    async def add_candidate(self, line: str | None) -> None:
+        """Take `candidate:...` of the far side (RFC 8838) after its description; None: the end."""
+        try:  # what cannot be read is left out
+            found = candidate_from_sdp(line.removeprefix("candidate:")) if line else None
+            await self._ice().addRemoteCandidate(found)  # the connection skips bundled sections
+        except Exception:
+            logger.debug("a candidate could not be used", exc_info=True)
+
     async def connected(self, deadline: float) -> None:
         """
         Wait until media can flow.
@@ -189,7 +136,8 @@ class Peer:
             MediaLost: Connectivity checks (ICE) or the handshake (DTLS) failed or took too long;
                 `answered` says whether any STUN answer came.
         """
-        while self._pc.connectionState != "connected" or not self._is_running():
+        # Senders and receivers start just after DTLS; until then a task is still connecting.
+        while self._pc.connectionState != "connected" or self._pc.connecting:
             if self._closing is not None or self._pc.connectionState in ("failed", "closed"):
                 raise self._not_connected("failed")
             if self._pc.fault is not None:
@@ -237,7 +185,7 @@ class Peer:
 
     def _add(self, kind: Kind, direction: str, codecs: Sequence[Codec]) -> RTCRtpTransceiver:
         transceiver = self._pc.addTransceiver(kind.value, direction=direction)
-        transceiver.setCodecPreferences(_preferences(kind, codecs))
+        transceiver.setCodecPreferences(preferences(kind, codecs))
         # All sections share one transport. aiortc would close it when the far side's first
         # section is not the one that was added first here.
         transceiver._bundled = True
@@ -319,10 +267,6 @@ class Peer:
             pair.state is CandidatePair.State.SUCCEEDED for pair in connection._check_list
         )
 
-    def _is_running(self) -> bool:
-        """Whether aiortc started every sender and receiver; it does so just after DTLS."""
-        return not self._pc.connecting
-
     def _on_change(self) -> None:
         self._pc.changed.set()
         if self._closing is not None or self._lost.done() or self.connected_s is None:
@@ -391,20 +335,6 @@ class Peer:
         if self._pc.getTransceivers():
             for protocol in self._ice()._connection._protocols:
                 protocol.transport.abort()
-
-
-def _preferences(kind: Kind, codecs: Sequence[Codec]) -> list[Any]:
-    """Return aiortc's capabilities for codecs, the constrained baseline of H.264 first."""
-    found: list[Any] = []
-    for codec in codecs:
-        same = [
-            capability
-            for capability in get_capabilities(kind.value).codecs
-            if capability.mimeType.lower() == f"{kind.value}/{codec.value}".lower()
-        ]
-        # 42e01f before 42001f: some servers take no other (facts/whip-whep section 3).
-        found += sorted(same, key=lambda each: each.parameters.get("profile-level-id") != "42e01f")
-    return found
 
 
 class PublishingPeer(Peer):

@@ -22,7 +22,7 @@ from .worker import Box, Worker
 _CAN_HOLD: Final = {
     ".webm": frozenset({Codec.VP8, Codec.OPUS}),
     ".mkv": frozenset(Codec),
-    ".mp4": frozenset({Codec.H264, Codec.OPUS}),
+    ".mp4": frozenset({Codec.H264, Codec.OPUS, Codec.AAC}),
 }
 
 _WAITING_MAX: Final = 1024
@@ -40,7 +40,7 @@ _JUMP_S: Final = 1.0
 
 class FileSink:
     """
-    Writes a file: VP8 and Opus into .webm or .mkv, H.264 and Opus into .mkv or .mp4.
+    Writes a file: VP8 and Opus into .webm or .mkv, H.264 and Opus or AAC into .mkv or .mp4.
 
     The first frames decide what the file holds; pictures begin at a keyframe. Timestamps only
     grow, whatever the legs that carry the stream do.
@@ -218,6 +218,10 @@ def _stream(container: OutputContainer, frame: EncodedFrame) -> Stream:
             sound = container.add_stream("libopus", rate=SAMPLE_RATE)
             sound.codec_context.layout = "stereo"
             return sound
+        case Codec.AAC:
+            # From the header of the ADTS frame; the file's own is put right at its end.
+            with av.open(io.BytesIO(frame.data), "r", format="aac") as parsed:
+                return container.add_stream_from_template(parsed.streams.audio[0])
         case _:
             assert_never(frame.codec)
 

@@ -8,11 +8,12 @@ from typing import Final, Protocol
 
 import av
 import numpy as np
+import numpy.typing as npt
 
 from .decoder import Picture, Sound
-from .frame import EncodedFrame
+from .frame import Codec, EncodedFrame
 from .gap import SOUND_INTERVAL_S, GapReport, Shown, measure
-from .pattern import Luma, SlotReader, read_number
+from .pattern import SLOT, Luma, SlotReader, read_number
 from .record import FileSink
 
 
@@ -83,6 +84,8 @@ class Meter:
         self.frame_interval_s = 1 / frame_rate
         self._record_s = record_s
         self._slots = SlotReader()
+        self._before: Sound | None = None
+        self._back = 0
         self.pictures: deque[Shown] = deque(maxlen=int(record_s * _PICTURES_PER_S_MAX))
         """Each readable picture, in the order shown."""
         self.sounds: deque[Shown] = deque(maxlen=int(record_s * _SLOTS_PER_S_MAX))
@@ -107,13 +110,30 @@ class Meter:
 
     def sound(self, sound: Sound) -> None:
         self._heard += 1
-        samples = sound.frame.to_ndarray().reshape(-1, 2)[:, 0].astype(np.int16)
-        slot = self._slots.read(samples, sound.at_s)
+        before, self._before = self._before, sound
+        slot = self._slots.read(self._samples(sound, before), sound.at_s)
+        if slot is None and sound.codec is Codec.AAC:
+            self._back = SLOT // 2 - self._back  # and from now on
+            slot = self._slots.read(self._samples(sound, before), sound.at_s)
         if slot is None:
             self._unreadable_sounds += 1
             return
         self.sounds.append(Shown(slot, sound.at_s))
         self._forget(self.sounds, sound.at_s)
+
+    def _samples(self, sound: Sound, before: Sound | None) -> npt.NDArray[np.int16]:
+        """
+        Return one channel of a sound.
+
+        Sound that came as AAC is cut anywhere in the slots of the test sound, unless Opus came
+        before it. Cut in their middle they cannot be told apart; half a slot back they can.
+        """
+        samples = _mono(sound)
+        if sound.codec is not Codec.AAC:
+            self._back = 0
+        if self._back == 0 or before is None or before.timestamp != sound.timestamp - SLOT:
+            return samples
+        return np.concatenate([_mono(before)[-self._back :], samples[: -self._back]])
 
     def reading(self) -> Reading:
         """Return the newest numbers and the counts since the beginning."""
@@ -145,6 +165,10 @@ class Meter:
     def _forget(self, record: deque[Shown], now: float) -> None:
         while record and record[0].at_s < now - self._record_s:
             record.popleft()
+
+
+def _mono(sound: Sound) -> npt.NDArray[np.int16]:
+    return sound.frame.to_ndarray().reshape(-1, 2)[:, 0].astype(np.int16)
 
 
 def luma(frame: av.VideoFrame) -> Luma:

@@ -37,9 +37,10 @@ async def open_feed(
     Open a source and begin to encode it in real time.
 
     Pictures are scaled to the quality's size with their aspect kept (black bars), sound becomes
-    Opus in stereo. What the source does not have (no sound in the file, none from a camera) the
-    feed does not have either: see `Feed.kinds`. A source that fails later ends the feed with a
-    `LocalFault`; a file that ends, or an iterator, ends it without one.
+    Opus in stereo. Every source is decoded before it is encoded, so a leg can ask for any other
+    codec: see `Feed.attach`. What the source does not have (no sound in the file, none from a
+    camera) the feed does not have either: see `Feed.kinds`. A source that fails later ends the
+    feed with a `LocalFault`; a file that ends, or an iterator, ends it without one.
 
     Args:
         source: `test-picture`; a file; a camera (`/dev/video0`, on macOS too: the first one); or
@@ -47,7 +48,7 @@ async def open_feed(
             [height, width, 3] in BGR, placed by their arrival. The kinds of an iterator are
             those that come within 0.5 s of its first frame.
         quality: What pictures are encoded to.
-        video_codec: VP8 or H264.
+        video_codec: VP8 or H264: the feed's own, encoded whether a leg takes it or not.
         repeat: Play a file again and again.
 
     Returns:
@@ -89,7 +90,7 @@ async def open_feed(
         noise=random.Random(),
         release=pump.aclose if pump is not None else None,
     )
-    feed.run_by(engine)
+    feed.run_by(engine, further=engine)
     clock.start()
     engine.start()
     if pump is not None:

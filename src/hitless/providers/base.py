@@ -1,4 +1,4 @@
-"""What a provider must do. Three protocols; no base class to inherit from."""
+"""What a provider must do, as protocols; there is no base class to inherit from."""
 
 from __future__ import annotations
 
@@ -46,6 +46,25 @@ class Leg(Protocol):
 
     async def aclose(self) -> None:
         """Release everything. Idempotent; never raises; bounded; safe under cancellation."""
+        ...
+
+
+@runtime_checkable
+class Expiring(Protocol):
+    """What a leg has besides, if the provider ends it at a known time unless it is renewed."""
+
+    @property
+    def expires_s(self) -> float | None:
+        """When the provider ends the leg [s, the loop's clock]; None: not as things stand."""
+        ...
+
+    async def renew(self) -> None:
+        """
+        Give the provider a new credential, so that `expires_s` grows. Media goes on meanwhile.
+
+        Raises:
+            HitlessError: It could not be had, or was not taken; the leg still lives.
+        """
         ...
 
 

@@ -32,6 +32,7 @@ from hitless.core.events import (
     HealthChecked,
     LegAbsent,
     LegDoubted,
+    LegExpiring,
     LegFailed,
     LegHeard,
     LegOpened,
@@ -189,6 +190,12 @@ class Bench:
         """Media over a provider has been missing for a tenth of a second."""
         self._tell_leg(
             provider, lambda s, n: LegDoubted(session=s, leg=n, because="no media for 0.10 s")
+        )
+
+    def expiring(self, provider: str) -> None:
+        """The credential of its leg ends soon."""
+        self._tell_leg(
+            provider, lambda s, n: LegExpiring(session=s, leg=n, because="its credential ends")
         )
 
     def dispelled(self, provider: str) -> None:

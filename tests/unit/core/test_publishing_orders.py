@@ -221,3 +221,39 @@ def test_the_next_stream_after_a_switch_starts_on_the_new_provider():
     bench.run(1.0)
 
     assert bench.asked == ["webrtc"]
+
+
+# --- What a provider says of a leg ---
+
+
+def test_a_leg_whose_credential_cannot_be_renewed_is_left_by_a_planned_move():
+    bench = three()
+    bench.on_air()
+    bench.expiring("agora")
+    bench.run(1.0)
+
+    assert bench.moves == ["zegocloud"]
+    assert bench.said("migration", "failover") == [
+        "migration.started zegocloud",
+        "migration.succeeded zegocloud",
+    ]
+    assert bench.blamed == []
+
+
+def test_where_nobody_else_can_take_it_the_stream_stays_until_the_credential_ends():
+    bench = three(zegocloud=refuses(), webrtc=refuses())
+    bench.on_air()
+    bench.expiring("agora")
+    bench.run(3.0)
+
+    assert bench.session.provider == "agora"
+    assert bench.said("stream.stays") == ["stream.stays agora"]
+
+
+def test_a_viewer_does_not_move_for_the_age_of_its_own_credential():
+    bench = three()
+    bench.on_air(role=Role.VIEWER)
+    bench.expiring("agora")
+    bench.run(1.0)
+
+    assert bench.asked == []

@@ -9,13 +9,15 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
 import av
+import numpy as np
 import pytest
 
 from hitless.media import decoder as decoder_module
+from hitless.media.aac import AacEncoder
 from hitless.media.decoder import Decoder, Picture, Sound
 from hitless.media.encoder import PictureEncoder, SoundEncoder
-from hitless.media.frame import Codec, EncodedFrame
-from hitless.media.pattern import TestPicture, TestSound, read_number
+from hitless.media.frame import Codec, EncodedFrame, Kind
+from hitless.media.pattern import SLOT, TestPicture, TestSound, read_number, read_slot
 from hitless.media.quality import Quality
 from hitless.media.sink import luma
 
@@ -67,9 +69,18 @@ class Screen:
         return [read_number(luma(picture.frame)) for picture in self.pictures]
 
     async def show(self, frames: list[EncodedFrame]) -> None:
-        for frame in frames:
+        for place, frame in enumerate(frames):
             self.decoder.decode(frame)
+            if place % 20 == 19:  # as it would come: no faster than can be decoded
+                await self._caught_up()
+        await self._caught_up()
         await asyncio.sleep(0.2)
+
+    async def _caught_up(self) -> None:
+        for _ in range(2_500):
+            if not len(self.decoder._box):
+                return
+            await asyncio.sleep(0.002)
 
 
 @pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
@@ -222,5 +233,179 @@ def test_the_codec_may_change_in_mid_stream() -> None:
         await screen.show(pictures(5) + pictures(5, codec=Codec.H264))
         await screen.decoder.aclose()
         assert screen.numbers() == [0, 1, 2, 3, 4] * 2
+
+    run(test)
+
+
+def both_codecs(count: int, keyframe: int) -> tuple[list[EncodedFrame], list[EncodedFrame]]:
+    """Encode the same pictures as VP8 and as H.264, this one with a second keyframe."""
+    return pictures(count), pictures(count, codec=Codec.H264, keyframes=(keyframe,))
+
+
+def test_numbers_go_on_where_the_codec_changes_at_a_keyframe_and_back() -> None:
+    """A viewer that moves from a VP8 leg to an H.264 leg, and back."""
+
+    async def test() -> None:
+        vp8, h264 = both_codecs(40, 10)
+        vp8[25:] = pictures(40, keyframes=(25,))[25:]
+        screen = Screen()
+        await screen.show(vp8[:10] + h264[10:25] + vp8[25:])
+        await screen.decoder.aclose()
+        assert screen.numbers() == list(range(40))
+        assert {one.frame.format.name for one in screen.pictures} == {"yuv420p"}
+        assert (screen.damages, screen.decoder.errors, screen.decoder.skipped) == (0, 0, 0)
+
+    run(test)
+
+
+def test_a_picture_of_another_codec_that_is_no_keyframe_is_not_tried() -> None:
+    """The decoder that runs goes on undisturbed, and a keyframe is asked for."""
+
+    async def test() -> None:
+        vp8, h264 = both_codecs(20, 10)
+        screen = Screen()
+        await screen.show(vp8[:8] + h264[8:10] + vp8[8:12])
+        await screen.decoder.aclose()
+        assert screen.numbers() == list(range(12))
+        assert (screen.damages, screen.decoder.skipped, screen.decoder.errors) == (2, 2, 0)
+
+    run(test)
+
+
+def test_a_run_up_is_decoded_and_not_shown() -> None:
+    """What it shows was shown already, by the leg before."""
+
+    async def test() -> None:
+        vp8, h264 = both_codecs(30, 10)
+        run_up = [replace(frame, is_run_up=True) for frame in h264[10:18]]
+        screen = Screen()
+        await screen.show(vp8[:18] + run_up + h264[18:])
+        await screen.decoder.aclose()
+        assert screen.numbers() == list(range(30))
+
+    run(test)
+
+
+def aac_sounds(count: int, *, later: int = 0) -> list[EncodedFrame]:
+    encoder, sound = AacEncoder(random.Random(2)), TestSound(2)
+    frames: list[EncodedFrame] = []
+    for slot in range(count):
+        frames += encoder.encode(sound.slot(slot), slot * SLOT + later, now=0.0)
+    return frames
+
+
+def slots_of(screen: Screen) -> list[int | None]:
+    return [
+        read_slot(np.asarray(one.frame.to_ndarray().reshape(-1, 2)[:, 0])) for one in screen.sounds
+    ]
+
+
+def test_aac_comes_out_in_the_same_20_ms_slots_as_opus() -> None:
+    """Frames of 1024 samples are cut where packets of Opus would begin; every slot reads."""
+
+    async def test() -> None:
+        screen = Screen()
+        await screen.show(aac_sounds(60))
+        await screen.decoder.aclose()
+        count = len(screen.sounds)
+        assert count >= 55
+        assert [one.timestamp for one in screen.sounds] == [i * SLOT for i in range(count)]
+        assert slots_of(screen) == list(range(count))
+        shapes = {
+            (
+                one.frame.samples,
+                one.frame.format.name,
+                one.frame.layout.name,
+                one.frame.sample_rate,
+            )
+            for one in screen.sounds
+        }
+        assert shapes == {(960, "s16", "stereo", 48_000)}
+
+    run(test)
+
+
+@pytest.mark.parametrize("later", [0, 300, 7_000])
+def test_slots_go_on_where_the_sound_changes_from_opus_to_aac_and_back(later: int) -> None:
+    """None twice, none missing, on one grid; what overlaps is not heard again."""
+
+    async def test() -> None:
+        opus = [replace(frame, timestamp=frame.timestamp + later) for frame in sounds(100)]
+        aac = [one for one in aac_sounds(100, later=later) if one.timestamp >= later + 28 * SLOT]
+        aac = [one for one in aac if one.timestamp < later + 60 * SLOT]
+        screen = Screen()
+        await screen.show(opus[:30] + aac + opus[58:])
+        await screen.decoder.aclose()
+        assert slots_of(screen) == list(range(100))
+        stamps = [one.timestamp for one in screen.sounds]
+        assert stamps == [later + slot * SLOT for slot in range(100)]
+
+    run(test)
+
+
+def test_aac_of_another_rate_and_layout_comes_out_like_any_other() -> None:
+    """A foreign publisher's 44.1 kHz mono: resampled to the format that the viewer hears."""
+
+    async def test() -> None:
+        context = av.CodecContext.create("aac", "w")
+        context.format, context.layout, context.sample_rate = "fltp", "mono", 44_100
+        context.bit_rate = 64_000
+        packets: list[bytes] = []
+        time = np.arange(44_100) / 44_100
+        wave = (0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+        for place in range(0, 43 * 1024, 1024):
+            sound = av.AudioFrame.from_ndarray(
+                wave[None, place : place + 1024], format="fltp", layout="mono"
+            )
+            sound.sample_rate, sound.pts = 44_100, place
+            packets += [bytes(packet) for packet in context.encode(sound)]
+        screen = Screen()
+        await screen.show(
+            [
+                EncodedFrame(
+                    kind=Kind.AUDIO,
+                    codec=Codec.AAC,
+                    data=_adts_mono_44100(data),
+                    timestamp=round(place * 1024 * 48_000 / 44_100),
+                    keyframe=True,
+                    arrived_s=0.0,
+                )
+                for place, data in enumerate(packets)
+            ]
+        )
+        await screen.decoder.aclose()
+        stamps = [one.timestamp for one in screen.sounds]
+        assert stamps == [place * SLOT for place in range(len(stamps))]
+        assert len(stamps) >= 40
+        middle = screen.sounds[20].frame.to_ndarray().reshape(-1, 2)
+        assert middle.shape == (960, 2)
+        assert abs(middle).max() > 5_000
+
+    run(test)
+
+
+def _adts_mono_44100(data: bytes) -> bytes:
+    size = len(data) + 7
+    head = 0xFFF1 << 40 | 1 << 38 | 4 << 34 | 1 << 30 | size << 13 | 0x7FF << 2
+    return head.to_bytes(7, "big") + data
+
+
+def test_garbage_in_aac_costs_only_what_it_held() -> None:
+    """Sound goes on in its own time."""
+
+    async def test() -> None:
+        frames = aac_sounds(60)
+        frames[20] = replace(frames[20], data=b"\xff\xf1\x4c\x80" + bytes(40))
+        screen = Screen()
+        await screen.show(frames)
+        await screen.decoder.aclose()
+        right = {
+            one.timestamp // SLOT
+            for one, slot in zip(screen.sounds, slots_of(screen), strict=True)
+            if slot == one.timestamp // SLOT
+        }
+        assert set(range(20)) <= right
+        assert set(range(26, 55)) <= right
+        assert screen.damages == 0
 
     run(test)

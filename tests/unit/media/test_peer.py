@@ -21,8 +21,9 @@ from peer_pair import (
 )
 
 from hitless.errors import ContractBroken, MediaLost
+from hitless.media.connection import IceServer, is_loopback
 from hitless.media.frame import Kind
-from hitless.media.peer import GATHER_S, IceServer, PublishingPeer, is_loopback
+from hitless.media.peer import GATHER_S, PublishingPeer
 
 
 def test_a_stock_peer_made_meanwhile_is_stock() -> None:

@@ -10,13 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from hitless.errors import ConfigError, LocalFault
-from hitless.media.decoder import Decoder, Picture
+from hitless.media.aac import AacEncoder
+from hitless.media.decoder import Decoder, Picture, Sound
 from hitless.media.encoder import PictureEncoder, SoundEncoder, black
 from hitless.media.frame import Codec, EncodedFrame, Kind
-from hitless.media.pattern import TestPicture, TestSound, read_number
+from hitless.media.pattern import SLOT, TestPicture, TestSound, read_number
 from hitless.media.quality import Quality
 from hitless.media.sink import FileSink, Meter, Sink, luma
 from hitless.media.source import open_feed
@@ -130,6 +132,42 @@ def test_a_file_holds_every_frame_as_it_came(tmp_path: Path, codec: Codec, endin
         assert heard_s == sorted(set(heard_s))
 
     run(test)
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mp4"])
+def test_a_file_holds_aac_as_it_came(tmp_path: Path, ending: str) -> None:
+    """What an RTMP leg brings can be recorded too: H.264 and AAC."""
+
+    async def test() -> None:
+        path = tmp_path / f"watched.{ending}"
+        voice, sound = AacEncoder(random.Random(1)), TestSound(2)
+        frames = stream(codec=Codec.H264, slots=0)
+        for slot in range(50):
+            frames += voice.encode(sound.slot(slot), slot * SLOT, now=slot / 50)
+        sink = await write(path, sorted(frames, key=lambda one: one.arrived_s))
+        assert (sink.fault, sink.dropped) == (None, 0)
+        numbers, samples, _, heard_s = read(path)
+        assert numbers == list(range(30))
+        assert samples == 1024 * sum(one.codec is Codec.AAC for one in frames)
+        assert heard_s == sorted(set(heard_s))
+
+    run(test)
+
+
+@pytest.mark.parametrize("cut", range(0, SLOT, 120))
+def test_a_meter_reads_aac_wherever_it_is_cut(cut: int) -> None:
+    """A viewer's slots of AAC begin anywhere in those of the test sound; one may be lost first."""
+    meter, sound = Meter(), TestSound(2)
+    whole = np.concatenate([sound.slot(slot) for slot in range(300)])[cut:]
+    for place in range(290):
+        samples = np.ascontiguousarray(whole[place * SLOT : (place + 1) * SLOT])
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="stereo")
+        at_s = place / 50
+        meter.sound(Sound(timestamp=place * SLOT, at_s=at_s, frame=frame, codec=Codec.AAC))
+    slots = [shown.number for shown in meter.sounds]
+    assert slots == list(range(slots[0], slots[0] + len(slots)))
+    assert len(slots) >= 289
+    assert slots[0] in (0, 1)
 
 
 def test_a_file_begins_with_a_keyframe(tmp_path: Path) -> None:
