@@ -16,6 +16,8 @@ from aiohttp import WSMsgType, web
 from multidict import CIMultiDict, MultiMapping
 from yarl import URL
 
+from ..media.closing import finish
+
 
 MESSAGE_BYTES_MAX: Final = 1 << 20
 """Longest WebSocket message; more than the server takes, whose limit is its own to enforce."""
@@ -81,9 +83,13 @@ async def tunnel(
         except (aiohttp.ClientError, OSError):
             cut(request)
         finally:
-            await session.close()
-            await far.close()  # with its session closed, nothing is sent
+            await finish(asyncio.create_task(_let_go(session, far), name="tunnel: end"))
         return near
+
+
+async def _let_go(session: aiohttp.ClientSession, far: aiohttp.ClientWebSocketResponse) -> None:
+    await session.close()
+    await far.close()  # with its session closed, nothing is sent
 
 
 async def _carry(near: Side, far: Side, gate: Gate) -> None:

@@ -623,6 +623,8 @@ def test_away_drops_everything_at_once_until_it_is_back():
         message = await socket.receive(1)
         with pytest.raises(aiohttp.ClientError):
             await drip.read()
+        drip.close()  # what was cut is let go of, or it is complained of when it is collected
+        await socket.close()
         for path in (LIST, "/echo", "/socket"):
             with pytest.raises(aiohttp.ClientConnectionError):
                 await here.call(path)
