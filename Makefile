@@ -49,7 +49,7 @@ docs: $(READY)  ## Write the generated pages of docs/ anew from the code.
 # The tool that resolves lives in an environment of its own, so .venv holds the lock and no more.
 lock: $(READY)  ## Resolve the dependencies of pyproject.toml anew into requirements/lock.txt.
 	@$(BIN)/python -m venv var/lock && var/lock/bin/python -m pip install --quiet $(LOCK_TOOL)
-	@var/lock/bin/uv pip compile pyproject.toml --all-extras --group dev --group bench --group build $(LOCK_ARGS) \
+	@var/lock/bin/uv pip compile pyproject.toml --all-extras --group dev --group interop --group bench --group build $(LOCK_ARGS) \
 		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --output-file requirements/lock.txt
 

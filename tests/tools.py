@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from interop import debian
+
 
 INSTALL_S_MAX: Final = 240.0
 
@@ -49,15 +51,32 @@ WANTED: Final[tuple[tuple[str, Callable[[], bool], str], ...]] = (
 """Debian package, whether what it brings is there, and what needs it."""
 
 
+UNPACKED: Final = ("simple-whip-server",)
+"""Debian packages that tests start from a folder: they would pull half a system along."""
+
+
 def main() -> int:
     """Install what is missing, or say what that costs."""
     missing = [name for name, is_there, _ in WANTED if not is_there()]
     if missing and os.geteuid() == 0 and has("apt-get"):
         say(f"installing {', '.join(missing)}")
         install(missing)
+    unpack_others()
     for name, is_there, needs in WANTED:
         say(f"{name}: {'there' if is_there() else f'missing; left out: {needs}'}")
     return 0
+
+
+def unpack_others() -> None:
+    """Unpack what need not be installed, below `var/`; what goes wrong is told, and no more."""
+    for name in UNPACKED:
+        if debian.root_of(name).is_dir() or not (has("apt-get") and has("dpkg")):
+            continue
+        say(f"unpacking {name}")
+        try:
+            debian.unpack(name)
+        except (OSError, subprocess.SubprocessError) as exc:
+            say(f"{name}: {exc}")
 
 
 def install(packages: list[str]) -> None:

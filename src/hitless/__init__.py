@@ -37,9 +37,14 @@ if TYPE_CHECKING:
     from .media.frame import Codec, Kind
     from .media.sink import Meter
     from .media.source import Quality
+    from .providers.agora import Agora
     from .providers.conformance import check_provider
+    from .providers.janus import Janus
+    from .providers.livekit import LiveKit
     from .providers.memory import Memory
+    from .providers.rtmp import Rtmp
     from .providers.whip import Whip
+    from .providers.zegocloud import Zegocloud
 
 
 _HOMES = {
@@ -69,13 +74,19 @@ _HOMES = {
     "media.frame": ("Codec", "Kind"),
     "media.sink": ("Meter",),
     "media.source": ("Quality",),
+    "providers.agora": ("Agora",),
     "providers.conformance": ("check_provider",),
+    "providers.janus": ("Janus",),
+    "providers.livekit": ("LiveKit",),
     "providers.memory": ("Memory",),
+    "providers.rtmp": ("Rtmp",),
     "providers.whip": ("Whip",),
+    "providers.zegocloud": ("Zegocloud",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Agora",
     "AllProvidersFailed",
     "Backend",
     "Codec",
@@ -84,7 +95,9 @@ __all__ = [
     "ControlPlane",
     "CredentialsRejected",
     "HitlessError",
+    "Janus",
     "Kind",
+    "LiveKit",
     "LiveStream",
     "LiveStreamingProvider",
     "LiveView",
@@ -101,11 +114,13 @@ __all__ = [
     "Refused",
     "Retry",
     "ReturnPolicy",
+    "Rtmp",
     "SelfView",
     "StreamEnded",
     "StreamingProviderManager",
     "Unreachable",
     "Whip",
+    "Zegocloud",
     "check_provider",
 ]
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.metadata import entry_points
 
+import livekit_stand_in
 import pytest
 from canned import canned_feed
+from interop import janus, nginx_rtmp
+from speaking_stand import AGORA, ZEGO, unhurried
 from virtual_time import run
 
 from hitless import LiveStreamingProvider, Memory, Refused, Whip
 from hitless.lab.stage import Stage
+from hitless.lab.stand import Stand
 from hitless.providers import load
 from hitless.providers.conformance import RULES, check_provider
 from hitless.providers.memory import MemoryHub
@@ -47,15 +52,74 @@ async def stand_in(folder):
         yield {"url": stage.urls["agora"] + "/whip/{stream}"}
 
 
-SERVERS = {"memory": nowhere, "whip": stand_in}
+@asynccontextmanager
+async def real_janus(folder):
+    """A Janus from Debian."""
+    if (why := janus.why_not()) is not None:
+        pytest.skip(why)
+    async with janus.running(folder) as server:
+        yield {"url": server.url, "first_media_s": 8.0}
+
+
+@asynccontextmanager
+async def livekit_server(folder):
+    """A stand-in: there is no LiveKit server that a package brings."""
+    async with livekit_stand_in.serving() as server:
+        key = {"api_key": livekit_stand_in.KEY, "api_secret": livekit_stand_in.SECRET}
+        yield {"url": server.url, "first_media_s": 8.0, **key}
+
+
+@asynccontextmanager
+async def real_nginx(folder):
+    """An nginx with its RTMP module."""
+    if nginx_rtmp.module() is None:
+        pytest.skip(nginx_rtmp.WHY_SKIPPED)
+    with nginx_rtmp.NginxRtmp() as server:
+        yield {"url": server.url, "first_media_s": 8.0}
+
+
+@asynccontextmanager
+async def account_stand(account, **options):
+    """A stand-in of the lab that verifies an account's tokens, serves its API and takes WHIP."""
+    stand = Stand("it", account=account, rng=random.Random(1))
+    url = await stand.start()
+    whip = {"ingest": "whip", "whip_url": url + "/whip/{stream}"}
+    try:
+        yield {"api_url": url, "whep_url": url + "/whep/{stream}", **whip, **options}
+    finally:
+        await stand.aclose()
+
+
+def agora_stand(folder):
+    """Agora's."""
+    names = ("app_id", "certificate", "customer_id", "customer_secret")
+    return account_stand(AGORA, **{name: getattr(AGORA, name) for name in names})
+
+
+def zego_stand(folder):
+    """ZEGOCLOUD's."""
+    known = {"app_id": ZEGO.app_id, "server_secret": ZEGO.server_secret}
+    return account_stand(ZEGO, bearer="token04", **known)
+
+
+SERVERS = {
+    "agora": agora_stand,
+    "janus": real_janus,
+    "livekit": livekit_server,
+    "memory": nowhere,
+    "rtmp": real_nginx,
+    "whip": stand_in,
+    "zegocloud": zego_stand,
+}
 """Where each adapter finds its service."""
 
 
 @pytest.mark.parametrize("name", INSTALLED)
-def test_an_installed_provider_keeps_the_contract(name, tmp_path):
+def test_an_installed_provider_keeps_the_contract(name, tmp_path, monkeypatch):
     """
     Adding an adapter adds its entry point, and with it this test.
     """
+    unhurried(monkeypatch)
     assert name in SERVERS, f"say in SERVERS where {name} finds its service"
 
     async def main():

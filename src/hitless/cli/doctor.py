@@ -42,7 +42,7 @@ def doctor(
     as_json: bool,
 ) -> None:
     """
-    Check step by step whether this machine can use its providers.
+    Check step by step whether providers can be used from here.
 
     For each provider of the configuration, or those named: its options and secrets, its name and
     certificate, the clock, its control API and credential, and at last a stream of seconds that

@@ -43,7 +43,7 @@ def prove(
     as_json: bool,
 ) -> None:
     """
-    Run the whole list against a real account, and print the record to add.
+    Run the whole list against a real account; print the record.
 
     All that `hitless doctor` does, and then every rule of the contract with real streams, under
     names that nobody else uses. It takes a minute or two and as many minutes of media as the

@@ -27,7 +27,7 @@ _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a key of this name holds a secret: `token`, `app_certificate`, `server_secret`."""
+    """Whether a key of this name holds a secret: `token`, `certificate`, `server_secret`."""
     return _SECRET_NAME.fullmatch(name) is not None
 
 

@@ -385,10 +385,15 @@ async def perform(
 ) -> Result:
     """
     Run a drill once, on a stage of its own. A void run is repeated at most `voids_max` times.
+    One that needs what real servers do not have (the relay, most faults of stand-ins) fails, and
+    its first reason says so.
 
     With `is_alone` its ends use the server's list and health only, and decide without it.
 
     Cancelling ends every process.
+
+    Raises:
+        ConfigError: A real server is not installed; the message says what to install.
     """
     for attempt in range(voids_max + 1):
         result, void = await _perform(one, providers, is_alone)
@@ -417,6 +422,8 @@ async def _perform(one: Drill, providers: Sequence[str], is_alone: bool) -> tupl
                     void = str(exc)
                 except LocalFault as exc:
                     run.wrong.append(str(exc))
+                except ConfigError as exc:  # a fault that a real server cannot have, the relay
+                    run.wrong.append(f"cannot be run on {', '.join(providers)}: {exc}")
                 _carried(run)
         except TimeoutError:
             void_result = run.result if run else Result(drill=one.name)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import inspect
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from ..media.frame import Codec, EncodedFrame, Kind
 from ..media.gap import Shown, measure
 from ..media.sink import RECORD_S, FileSink, Meter, Sink
 from ..media.source import Quality
-from ..providers.whip import Whip
+from ..providers import Provider, load
 from .wire import CLIENT_KEY_ENV
 
 
@@ -89,6 +90,36 @@ def policy_of(text: str) -> Policy:
         raise ConfigError(f"--policy: {exc}") from exc
 
 
+def provider_of(text: str, policy: Policy) -> Provider:
+    """
+    Return a provider from `NAME=URL` of a stand-in, or `NAME={"adapter": ..., OPTION: ...}`.
+
+    What the policy says differently from its defaults, the adapter is given too.
+
+    Raises:
+        ConfigError: It is neither, or the adapter cannot be made of it.
+    """
+    name, _, said = text.partition("=")
+    options: dict[str, Any] = {"adapter": "whip", "url": f"{said}/whip/{{stream}}"}
+    if said.startswith("{"):
+        try:
+            options = dict(json.loads(said))
+        except ValueError as exc:
+            raise ConfigError(f"--provider {name}: no JSON: {exc}") from exc
+    make = load(str(options.pop("adapter", name)))
+    usual, accepted = Policy(), inspect.signature(make).parameters
+    changed = {
+        knob.name: value
+        for knob in fields(Policy)
+        if knob.name in accepted
+        and (value := getattr(policy, knob.name)) != getattr(usual, knob.name)
+    }
+    try:
+        return make(name, **{**options, **changed})
+    except TypeError as exc:
+        raise ConfigError(f"--provider {name}: {exc}") from exc
+
+
 class Intervals:
     """When pictures were shown, for sources that carry no number."""
 
@@ -124,24 +155,12 @@ class End:
         self._stopped = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.live = LiveStreamingProvider(
-            [self._provider(*one.split("=", 1)) for one in options.provider],
+            [provider_of(one, self.policy) for one in options.provider],
             backend=_backend(options, self.policy),
             policy=self.policy,
             record=options.record,
             tell=self._told,
             seed=options.seed,
-        )
-
-    def _provider(self, name: str, url: str) -> Whip:
-        p = self.policy
-        return Whip(
-            name,
-            url=f"{url}/whip/{{stream}}",
-            first_media_s=p.first_media_s,
-            self_view=p.self_view,
-            silence_s=p.silence_s,
-            path_silence_s=p.path_silence_s,
-            one_kind_silence_s=p.one_kind_silence_s,
         )
 
     async def run(self) -> None:
@@ -366,7 +385,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stream", required=True)
     parser.add_argument("--backend", help="URL of the backend; without it the order given counts")
     parser.add_argument("--client", help="its name at the server; without it, it decides alone")
-    parser.add_argument("--provider", action="append", required=True, metavar="NAME=URL")
+    parser.add_argument("--provider", action="append", required=True, metavar="NAME=URL|JSON")
     parser.add_argument("--policy", default="{}", metavar="JSON")
     parser.add_argument("--source", default="test-picture")
     parser.add_argument("--repeat", action="store_true", help="play a file again and again")

@@ -56,7 +56,7 @@ def starts_keyframe(codec: Codec, payload: bytes) -> bool:
             return _starts_vp8_keyframe(payload)
         case Codec.H264:
             return _starts_h264_keyframe(payload)
-        case Codec.OPUS:
+        case Codec.OPUS | Codec.AAC:
             return True
 
 

@@ -3,7 +3,7 @@ Who publishes what and who views it: the life of every session of one stand-in.
 
 A newer publisher of a stream replaces the older one as soon as its media arrives (as MediaMTX
 does with `overridePublisher`), not before: one that never connects takes nothing away. The
-viewers of a publisher leave with it.
+viewers of a publisher leave with it. Who they are to the provider is in `roster.py`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import structlog
 
 from ..errors import ContractBroken, NotOnAir, Refused
+from ..media.frame import Kind
 from .admission import Gate, Load, Slot
 from .endpoint import Endpoint, Surroundings
 from .faults import Injected
 from .forward import Line, Publisher, Viewer
+from .gate import Pass
 from .offer import Choice, Offer, choose_published, choose_viewed
+from .report import sessions_as_json
+from .roster import Roster
+from .session import Session
 
 
 TICK_S: Final = 0.05
@@ -41,43 +45,6 @@ CLOSE_S_MAX: Final = 0.7
 log: Final = structlog.get_logger()
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
-class Session:
-    """
-    One publisher's or viewer's session.
-
-    Attributes:
-        secret: Names it in its URL; whoever knows it may end it.
-        slot: Its place among the set-ups under way; None once it is through.
-        publisher: What it publishes, or whose media it views.
-        viewer: Set for viewers.
-        choices: For publishers: what was chosen of the offer.
-    """
-
-    secret: str
-    stream: str
-    endpoint: Endpoint
-    publisher: Publisher
-    slot: Slot | None
-    since_s: float
-    viewer: Viewer | None = None
-    choices: list[Choice] = field(default_factory=list)
-    is_closed: bool = False
-
-    def is_overdue(self, now: float) -> bool:
-        """Whether nothing was heard of it for too long."""
-        if not self.endpoint.is_connected:
-            return now - self.since_s > CONNECT_S_MAX
-        limit_s = PUBLISHER_SILENT_S_MAX if self.viewer is None else VIEWER_SILENT_S_MAX
-        return now - self.endpoint.heard_s > limit_s
-
-    def let_next_in(self) -> None:
-        """Give the place among the set-ups back. Idempotent."""
-        if self.slot is not None:
-            self.slot.release()
-            self.slot = None
-
-
 class Sessions:
     """
     All sessions of one stand-in.
@@ -86,11 +53,21 @@ class Sessions:
         name: Of the stand-in.
         host: Address of the candidates in every answer.
         rng: Numbers of the packets and dice of the faults.
+        injected: The faults that are on; None: none, and those of WHIP.
+
+    Attributes:
+        withheld: Returns which kinds of media a publisher may not send, just now.
+        removes: Whether somebody who is in must go, just now.
     """
 
-    def __init__(self, name: str, *, host: str, rng: random.Random) -> None:
+    def __init__(
+        self, name: str, *, host: str, rng: random.Random, injected: Injected | None = None
+    ) -> None:
         self.name = name
-        self.injected = Injected()
+        self.injected = injected or Injected()
+        self.withheld: Callable[[Pass], frozenset[Kind]] = lambda who: frozenset()
+        self.removes: Callable[[Pass], bool] = lambda who: False
+        self.roster = Roster(self, self.injected)
         self.shared = Surroundings(host, self.injected, rng)
         self.load = Load(self._behind_s)
         self.gate = Gate(name, self.load)
@@ -111,7 +88,7 @@ class Sessions:
 
     # --- Joining ---
 
-    async def publish(self, stream: str, offer: Offer) -> tuple[str, str]:
+    async def publish(self, stream: str, offer: Offer, who: Pass | None = None) -> tuple[str, str]:
         """
         Take a publisher; return the secret of its session and the answer.
 
@@ -127,14 +104,17 @@ class Sessions:
         endpoint = Endpoint(self.shared)
         answer, lines = await self._answer(endpoint, offer, choices, slot)
         publisher = Publisher(stream, endpoint, lines, self.injected)
-        session = self._add(stream, endpoint, publisher, slot)
+        session = self._add(stream, endpoint, publisher, slot, who)
         session.choices = choices
+        session.withhold(self._withheld(session.who))
         if stream in self._newest and self._newest[stream] is not self._on_air.get(stream):
             self._drop(self._newest[stream], "a newer publisher came")
         self._newest[stream] = session
         loop = asyncio.get_running_loop()
 
         def take_rtp(data: bytes) -> None:
+            if session.withheld and data[1] & 0x7F in session.withheld:
+                return
             publisher.take_rtp(data, loop.time())
             if self._on_air.get(stream) is not session and publisher.is_on_air:
                 self._put_on_air(session)
@@ -153,7 +133,7 @@ class Sessions:
         if before is not None:
             self._drop(before, "a newer publisher came")
 
-    async def view(self, stream: str, offer: Offer) -> tuple[str, str]:
+    async def view(self, stream: str, offer: Offer, who: Pass | None = None) -> tuple[str, str]:
         """
         Take a viewer; return the secret of its session and the answer.
 
@@ -180,7 +160,7 @@ class Sessions:
             raise
         answer, lines = await self._answer(endpoint, offer, choices, slot)
         viewer = Viewer(published.publisher, endpoint, lines, self._rng)
-        session = self._add(stream, endpoint, published.publisher, slot, viewer)
+        session = self._add(stream, endpoint, published.publisher, slot, who, viewer)
         loop = asyncio.get_running_loop()
 
         def connected() -> None:
@@ -242,16 +222,22 @@ class Sessions:
         endpoint: Endpoint,
         publisher: Publisher,
         slot: Slot,
+        who: Pass | None,
         viewer: Viewer | None = None,
     ) -> Session:
+        who = who or Pass(room=stream)
+        now = asyncio.get_running_loop().time()
         session = Session(
             secret=secrets.token_urlsafe(16),
             stream=stream,
             endpoint=endpoint,
             publisher=publisher,
             slot=slot,
-            since_s=asyncio.get_running_loop().time(),
+            since_s=now,
+            who=who,
+            sid=secrets.token_hex(8),
             viewer=viewer,
+            ends_s=None if who.left_s is None else now + who.left_s,
         )
         self._sessions[session.secret] = session
         endpoint.on_gone = lambda: self._drop(session, "it closed or failed")
@@ -270,7 +256,11 @@ class Sessions:
         self._drop(session, "it asked to leave")
         return True
 
-    def _drop(self, session: Session, because: str) -> None:
+    def remove(self, session: Session, because: str) -> None:
+        """End a session as the provider's API ordered; nothing of it stays listed."""
+        self._drop(session, because, for_good=True)
+
+    def _drop(self, session: Session, because: str, *, for_good: bool = False) -> None:
         """Take a session out at once, with its viewers, and close it in the background."""
         if session.is_closed:
             return
@@ -280,6 +270,8 @@ class Sessions:
         role = "publish" if session.viewer is None else "view"
         log.info("session.closed", stream=session.stream, role=role, because=because)
         if session.viewer is None:
+            if not for_good and self._newest.get(session.stream) is session:
+                self.roster.note_left(session)
             for table in (self._on_air, self._newest):
                 if table.get(session.stream) is session:
                     del table[session.stream]
@@ -306,14 +298,34 @@ class Sessions:
 
     def _tick(self, now: float) -> None:
         self.gate.expire(now)
+        self.roster.tick()
         for session in list(self._sessions.values()):
-            if session.is_overdue(now):
+            if session.is_closed:
+                continue  # with its publisher, a moment ago
+            if _is_overdue(session, now):
                 self._drop(session, "nothing was heard of it")
+            elif (because := self._must_go(session, now)) is not None:
+                self.remove(session, because)
             elif session.viewer is None:
                 if session.endpoint.is_connected:
                     session.publisher.tick(now)
             elif session.viewer.is_broken:
                 self._drop(session, "nothing could be sent to it")
+
+    def _must_go(self, session: Session, now: float) -> str | None:
+        """Return why the provider ends a session now, or None."""
+        if session.ends_s is not None and session.ends_s <= now:
+            return "its token expired"
+        if self.removes(session.who):
+            return "its token counts as expired, on purpose"
+        if self.injected.is_down(session.who.region):
+            return "its region is down, on purpose"
+        if session.viewer is None and not session.withhold(self._withheld(session.who)):
+            return "it may not publish any more"
+        return None
+
+    def _withheld(self, who: Pass) -> frozenset[Kind]:
+        return (frozenset(Kind) - who.kinds) | self.withheld(who)
 
     def _behind_s(self) -> float:
         now = asyncio.get_running_loop().time()
@@ -321,47 +333,30 @@ class Sessions:
 
     # --- What is known ---
 
+    @property
+    def all(self) -> list[Session]:
+        """Every session, in order of coming."""
+        return list(self._sessions.values())
+
+    @property
+    def on_air(self) -> list[Session]:
+        """The publishers whose media arrives, one per stream."""
+        return list(self._on_air.values())
+
+    @property
+    def newest(self) -> list[Session]:
+        """The publisher of each stream that came last, on air or not yet."""
+        return list(self._newest.values())
+
+    @property
+    def packets_forwarded(self) -> int:
+        """Since the start, to all viewers."""
+        now = (s.publisher.packets_forwarded for s in self.all if s.viewer is None)
+        return self._forwarded_before + sum(now)
+
     def as_json(self) -> dict[str, Any]:
         """Return everything an operator or a bench asks for."""
-        now = asyncio.get_running_loop().time()
-        return {
-            "streams": [self._stream_as_json(s, now) for s in self._on_air.values()],
-            "sessions": len(self._sessions),
-            "faults": self.injected.as_json(),
-            "packets_forwarded": self._forwarded_before
-            + sum(
-                s.publisher.packets_forwarded for s in self._sessions.values() if s.viewer is None
-            ),
-            "consents": {
-                "answered": self.shared.consents.answered,
-                "failed": self.shared.consents.failed,
-            },
-            "joins": {
-                "admitted": self.gate.admitted,
-                "refused": self.gate.refused,
-                "waiting": self.gate.waiting,
-            },
-            "load": {
-                "cpu": round(self.load.cpu, 3),
-                "lag_s": round(self.load.lag_s, 4),
-                "lag_s_worst": round(self.load.lag_s_worst, 4),
-                "behind_s": round(self.load.behind_s, 4),
-            },
-        }
-
-    def _stream_as_json(self, session: Session, now: float) -> dict[str, Any]:
-        tracks = session.publisher.tracks
-        return {
-            "stream": session.stream,
-            "codecs": {kind.value: track.line.codec.value for kind, track in tracks.items()},
-            "packets_received": {kind.value: track.packets for kind, track in tracks.items()},
-            "heard_s_ago": round(now - session.endpoint.heard_s, 3),
-            "receive_queue": {
-                "behind_s": round(session.endpoint.behind_s(now), 3),
-                "overflowed": session.endpoint.overflowed(),
-            },
-            "viewers": [viewer.packets for viewer in session.publisher.viewers],
-        }
+        return sessions_as_json(self, asyncio.get_running_loop().time())
 
     async def aclose(self) -> None:
         """Close every session within `CLOSE_S_MAX`. Idempotent."""
@@ -374,3 +369,11 @@ class Sessions:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=CLOSE_S_MAX)
+
+
+def _is_overdue(session: Session, now: float) -> bool:
+    """Whether nothing was heard of a session for too long."""
+    if not session.endpoint.is_connected:
+        return now - session.since_s > CONNECT_S_MAX
+    limit_s = PUBLISHER_SILENT_S_MAX if session.viewer is None else VIEWER_SILENT_S_MAX
+    return now - session.endpoint.heard_s > limit_s

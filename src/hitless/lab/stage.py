@@ -1,6 +1,8 @@
 """
 The lab's stage: stand-ins, the server, a relay, publishers and viewers, each its own process.
 
+Real servers, where they are installed, can have the place of stand-ins: see `SERVERS`.
+
 The server is the real one, `hitless serve`, behind a front that can make it slow, broken, lying
 or away. Ends speak with it as clients of a control plane; on a stage that is `alone` they use its
 list and its health answers only, as those of any other backend.
@@ -19,7 +21,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -30,14 +32,23 @@ from ..errors import ConfigError, LocalFault
 from .faults import Fault, Place, find, numbers
 from .guard import Guard
 from .process import Process
+from .real import Real, family, until_up
+from .real_janus import RealJanus
+from .real_nginx import RealNginx
 from .wire import CLIENT_KEY_ENV, TOKEN_ENV
 
 
 PROVIDERS: Final = ("agora", "zegocloud", "webrtc")
 """The stand-ins' names; they are not the companies' services."""
 
-SERVERS: Final = ("janus", "rtmp")
+SERVERS: Final[Mapping[str, Callable[[Path, int], Real]]] = {
+    "janus": RealJanus,
+    "rtmp": RealNginx,
+}
 """Real servers that a stage can have in their place, where they are installed."""
+
+NEEDS_H264: Final = "rtmp"
+"""With it among the providers, publishers send H.264 anyway: pictures are encoded once."""
 
 LAB_ENV: Final[Mapping[str, str]] = {
     "HITLESS_SERVER__ALLOW_PRIVATE": "127.0.0.0/8",
@@ -52,6 +63,8 @@ OTHER_SERVER: Final = "server-2"
 
 _KEY_FILE: Final = "hitless-keys.env"
 _LINE_BYTES_MAX = 1 << 22
+_KILLED_S_MAX = 5.0
+_TRIES = 3  # a port may be taken before it is listened on
 
 
 class Stage:
@@ -60,10 +73,18 @@ class Stage:
 
     Args:
         folder: Where records and logs go; it exists.
-        providers: Names of the stand-ins, best first.
+        providers: Names of the stand-ins and of `SERVERS`, best first.
         ports: Ports of the stand-ins by name; others get any free one.
         is_alone: Whether the ends decide without the server.
         env: Configuration of the server.
+
+    Raises:
+        ConfigError: On entering: a real server is not installed; the message says what to install.
+
+    Attributes:
+        stands: The processes of the providers, real servers' too, by name.
+        real: Those of them that are real servers.
+        streams: The ids of all streams that were begun.
     """
 
     def __init__(
@@ -78,6 +99,8 @@ class Stage:
         self.folder, self.names = folder, tuple(providers)
         self.token = secrets.token_urlsafe(24)
         self.stands: dict[str, Process] = {}
+        self.real: dict[str, Real] = {}
+        self.streams: set[str] = set()
         self.urls: dict[str, str] = {}
         self.server: Process | None = None
         self.other_server: Process | None = None
@@ -93,6 +116,7 @@ class Stage:
 
     async def __aenter__(self) -> Self:
         try:
+            self.real = {name: self._made(name) for name in self.names if name in SERVERS}
             await self._guard.start()
             limit = aiohttp.ClientTimeout(total=5)
             # A new connection each time: one kept alive may be closed just when it is used.
@@ -125,6 +149,8 @@ class Stage:
         for process in self.processes:
             await process.aclose()
         self.processes.clear()
+        for real in self.real.values():
+            await real.aclose()
         if self._http is not None:
             await self._http.close()
         await self._guard.aclose()
@@ -141,7 +167,9 @@ class Stage:
     # --- Processes ---
 
     async def start_stand(self, name: str) -> None:
-        """Start a stand-in, on the port it had before."""
+        """Start a stand-in, or a real server, on the port it had before."""
+        if name in SERVERS:
+            return await self._start_real(name)
         stand = await self._start(
             name, "hitless.lab.stand", f"--name={name}", f"--port={self._ports.get(name, 0)}"
         )
@@ -149,36 +177,51 @@ class Stage:
         self.stands[name], self.urls[name] = stand, url
         self._ports[name] = int(url.rsplit(":", 1)[1])
 
+    def _made(self, name: str) -> Real:
+        folder = self.folder / f"{name}-server"
+        folder.mkdir(exist_ok=True)
+        return SERVERS[name](folder, self._ports.get(name, 0))
+
+    async def _start_real(self, name: str) -> None:
+        for attempt in range(_TRIES):
+            real = self.real[name]
+            command = await asyncio.to_thread(real.prepare)
+            process = await self._spawn(name, command.argv, {**os.environ, **command.env})
+            try:
+                await until_up(real, process)
+                break
+            except LocalFault:
+                if name in self.stands or attempt + 1 == _TRIES:
+                    raise
+                self._signal(process, "SIGKILL", is_family=True)
+                await real.aclose()
+                self.real[name] = self._made(name)
+        self.stands[name], self.urls[name] = process, real.url
+
     async def start_server(self) -> None:
         """Start the control plane, on the address and the database it had before."""
         listen = self.urls.get(SERVER, "http://127.0.0.1:0").removeprefix("http://")
-        self.server = await self._start(
-            SERVER,
-            "hitless",
-            "serve",
-            f"--listen={listen}",
-            f"--database={self.folder / 'hitless.db'}",
-            "--name=lab",
-            "--open-list",
-            "--ready-json",
-        )
-        self.urls[SERVER] = self.server.lines[0]["url"]
+        self.server = await self._serve(SERVER, listen, "lab")
         lines = (self.folder / _KEY_FILE).read_text().splitlines()
         self._keys = dict(line.split("=", 1) for line in lines if "=" in line)
 
     async def start_other_server(self) -> None:
         """Start a second node on the same database."""
-        self.other_server = await self._start(
-            OTHER_SERVER,
+        self.other_server = await self._serve(OTHER_SERVER, "127.0.0.1:0", "lab-2")
+
+    async def _serve(self, name: str, listen: str, node: str) -> Process:
+        server = await self._start(
+            name,
             "hitless",
             "serve",
-            "--listen=127.0.0.1:0",
+            f"--listen={listen}",
             f"--database={self.folder / 'hitless.db'}",
-            "--name=lab-2",
+            f"--name={node}",
             "--open-list",
             "--ready-json",
         )
-        self.urls[OTHER_SERVER] = self.other_server.lines[0]["url"]
+        self.urls[name] = server.lines[0]["url"]
+        return server
 
     async def start_network(self, name: str, address: str) -> str:
         """Start a front of its own for clients of another network; return its URL."""
@@ -194,20 +237,29 @@ class Stage:
         await self.control(self.urls["backend"] + "/control", body, method="PATCH")
 
     async def _register(self, name: str, place: int) -> None:
-        url = self.urls[name]
-        body = {
-            "adapter": "whip",
-            "priority": place,
-            "config": {
-                "url": f"{url}/whip/{{stream}}",
-                "view_url": f"{url}/whep/{{stream}}",
-                "probe": "control",  # two cores carry the drill's own media, and no canary's
-            },
-        }
+        url, adapter = self.urls[name], "whip"
+        config = {"url": f"{url}/whip/{{stream}}", "view_url": f"{url}/whep/{{stream}}"}
+        if name in self.real:
+            real = self.real[name]
+            adapter, config = real.adapter, {**real.options, "control_url": real.control_url}
+        # Two cores carry the drill's own media, and no canary's.
+        config = {**config, "probe": "control"}
+        body = {"adapter": adapter, "priority": place, "config": config}
         await self.admin(f"/v1/admin/providers/{name}", body, method="POST")
 
     async def start_relay(self) -> dict[str, str]:
-        """Start the relay and return the URLs behind it, of the backend too."""
+        """
+        Start the relay and return the URLs behind it, of the backend too.
+
+        Raises:
+            ConfigError: There is a real server here: the relay carries neither Janus's media,
+                arranged over a WebSocket, nor RTMP.
+        """
+        if self.real:
+            raise ConfigError(
+                f"the lab's relay carries no media of a real {' or '.join(self.real)}: "
+                "what needs it can be done with stand-ins only"
+            )
         given = [f"--upstream={name}={url}" for name, url in self.urls.items()]
         self.relay = await self._start("relay", "hitless.lab.netem", *given)
         urls: dict[str, str] = self.relay.lines[0]["upstreams"]
@@ -237,6 +289,8 @@ class Stage:
         """
         urls = dict(urls or self.urls)
         label = label or role
+        self.streams.add(stream)
+        has_h264 = role == "publisher" and NEEDS_H264 in self.names
         return await self._start(
             label,
             "hitless.lab.ends",
@@ -246,9 +300,17 @@ class Stage:
             f"--record={self.folder / f'{label}.jsonl'}",
             *([f"--backend={urls['backend']}"] if "backend" in urls else []),
             *([] if self.is_alone or "backend" not in urls else [f"--client={label}"]),
-            *(f"--provider={name}={urls[name]}" for name in names or self.names),
+            *(f"--provider={name}={self._found(name, urls)}" for name in names or self.names),
+            *(["--codec=H264"] if has_h264 else []),
             *options,
         )
+
+    def _found(self, name: str, urls: Mapping[str, str]) -> str:
+        """Return where an end finds a provider: a stand-in's URL, or JSON for its adapter."""
+        if name not in self.real:
+            return urls[name]
+        real = self.real[name]
+        return json.dumps({"adapter": real.adapter, **real.options})
 
     async def _start(self, name: str, module: str, *options: str) -> Process:
         env = {**os.environ, **LAB_ENV, TOKEN_ENV: self.token, "PYTHONUNBUFFERED": "1"}
@@ -256,9 +318,19 @@ class Stage:
             env |= self._env
         else:
             env[CLIENT_KEY_ENV] = self._keys.get(CLIENT_KEY_ENV, "")
+        process = await self._spawn(name, [sys.executable, "-m", module, *options], env)
+        try:
+            await process.until(lambda: bool(process.lines), what="sign of life")
+        except LocalFault as exc:
+            said = (self.folder / f"{name}.log").read_text(errors="replace").strip()
+            tail = said.splitlines()[-1] if said else "it said nothing"
+            raise LocalFault(f"{exc}: {tail}") from exc
+        return process
+
+    async def _spawn(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> Process:
         with (self.folder / f"{name}.log").open("ab") as log:
             child = await self._guard.spawn(
-                [sys.executable, "-m", module, *options],
+                list(argv),
                 env=env,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -267,12 +339,6 @@ class Stage:
             )
         process = Process(name, child)
         self.processes.append(process)
-        try:
-            await process.until(lambda: bool(process.lines), what="sign of life")
-        except LocalFault as exc:
-            said = (self.folder / f"{name}.log").read_text(errors="replace").strip()
-            tail = said.splitlines()[-1] if said else "it said nothing"
-            raise LocalFault(f"{exc}: {tail}") from exc
         return process
 
     # --- Breaking and healing ---
@@ -289,7 +355,7 @@ class Stage:
             given: Numbers of the fault.
 
         Raises:
-            ConfigError: An unknown name, fault or number.
+            ConfigError: An unknown name, fault or number, or one that a real server cannot have.
         """
         found = find(fault)
         await self._inject(name, found, {**found.order, **numbers(found, given or {})})
@@ -302,6 +368,9 @@ class Stage:
             found = find(fault)
             if found.heal:
                 await self._inject(name, found, dict(found.heal))
+            elif name != "*":
+                with contextlib.suppress(TimeoutError):  # the kernel refuses no SIGKILL
+                    await asyncio.wait_for(self._process(name).child.wait(), _KILLED_S_MAX)
         if name != "*" and self._process(name).child.returncode is not None:
             await (self.start_server() if name == SERVER else self.start_stand(name))
 
@@ -310,6 +379,8 @@ class Stage:
         match fault.place:
             case Place.SIGNAL:
                 self.signal(name, body["signal"])
+            case Place.STAND if name in self.real:
+                await self.real[name].inject(fault.name, bool(body["on"]), self.streams)
             case Place.STAND:
                 await self.control(self.urls[name] + "/control/faults", body)
             case Place.RELAY:
@@ -325,11 +396,14 @@ class Stage:
                 await self.admin(f"/v1/admin/providers/{name}", body)
 
     def signal(self, name: str, number: str) -> None:
-        """Send a signal to a stand-in's process, or to the server's."""
-        child = self._process(name).child
-        if child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, signal.Signals[number])
+        """Send a signal to a stand-in's process, all of a real server's, or the server's."""
+        self._signal(self._process(name), number, is_family=name in self.real)
+
+    def _signal(self, process: Process, number: str, *, is_family: bool) -> None:
+        if process.child.returncode is None:
+            for pid in family(process.pid) if is_family else [process.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.Signals[number])
 
     async def list_as(self, name: str, **change: object) -> None:
         """
@@ -395,9 +469,12 @@ class Stage:
         Return what a stand-in knows of itself: sessions, consents, load.
 
         Raises:
+            ConfigError: It is a real server, which has no such page.
             LocalFault: It did not answer, or said no.
         """
         assert self._http is not None
+        if name in self.real:
+            raise ConfigError(f"a real {name} says nothing of itself to the lab")
         url, headers = self.urls[name] + "/control", {"Authorization": f"Bearer {self.token}"}
         try:
             async with self._http.get(url, headers=headers) as answer:

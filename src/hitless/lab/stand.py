@@ -3,7 +3,8 @@ A stand-in for a streaming provider: a small, real WHIP/WHEP server that can be 
 
 `python -m hitless.lab.stand --name agora` is not Agora and says so in every answer. It takes
 publishers (RFC 9725) and viewers (draft-ietf-wish-whep) on loopback and forwards RTP without
-opening it; `faults.py` lists how it can be broken, by `POST /control/faults`.
+opening it; `faults.py` lists how it can be broken, by `POST /control/faults`. With `--speaks` it
+wants credentials as that provider makes them and serves its control API (`gate.py`, `*_desk.py`).
 """
 
 from __future__ import annotations
@@ -19,15 +20,26 @@ import socket
 import sys
 import urllib.parse
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
 from aiohttp import web
 
 from ..errors import ConfigError, ContractBroken, NotOnAir, Refused
+from ..providers.clock import wall_s as system_wall_s
+from .account import ACCOUNT_ENV, Account, AgoraAccount, account_of, spoken
+from .agora_desk import AgoraDesk
+from .agora_keys import Keys
+from .answers import rejection, say, text_of, unauthorized
+from .catalogue import REGIONS, WHIP
+from .desk import Desk, NoDesk, region_of
+from .faults import Injected
+from .gate import AgoraGate, Gate, OpenGate, Pass, Rejected, ZegoGate
 from .offer import Offer, read_offer
 from .sessions import Sessions
 from .wire import TOKEN_ENV, bears, run_process, say_ready, told_to_end
+from .zego_desk import ZegoDesk
 
 
 SDP: Final = "application/sdp"
@@ -54,7 +66,9 @@ class Stand:
     Args:
         name: Of the provider it stands in for.
         host: Address it listens on and names in its candidates.
-        publish_token: What publishers must show; None: nothing.
+        publish_token: What publishers must show; None: nothing. Not with an account.
+        account: Whose credentials it wants and whose API it serves; None: it speaks WHIP alone.
+        wall_s: Returns the time of the wall clock [s].
         control_token: What the control API wants to see; None: it is closed.
         rng: Numbers of the packets and dice of the faults.
     """
@@ -65,14 +79,21 @@ class Stand:
         *,
         host: str = "127.0.0.1",
         publish_token: str | None = None,
+        account: Account | None = None,
+        wall_s: Callable[[], float] = system_wall_s,
         control_token: str | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.name = name
         self.host = host
-        self.sessions = Sessions(name, host=host, rng=rng or random.Random())
-        self._publish_token = publish_token
+        self.injected = Injected(spoken(account))
+        self.sessions = Sessions(
+            name, host=host, rng=rng or random.Random(), injected=self.injected
+        )
+        self._gate, self._desk = _sides(account, publish_token, self.sessions, wall_s)
+        self.sessions.removes = self._gate.removes
         self._control_token = control_token
+        self._wall_s = wall_s
         self._runner: web.AppRunner | None = None
 
     async def start(self, port: int = 0) -> str:
@@ -95,6 +116,7 @@ class Stand:
                 web.get("/health", self._health),
                 web.get("/control", self._control),
                 web.post("/control/faults", self._break),
+                *self._desk.routes(),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -137,28 +159,40 @@ class Stand:
         self,
         request: web.Request,
         refusing: str,
-        join: Callable[[str, Offer], Awaitable[tuple[str, str]]],
+        join: Callable[[str, Offer, Pass], Awaitable[tuple[str, str]]],
         direction: str,
     ) -> web.Response:
         stream = request.match_info["stream"]
-        refusal = await self._refusal(request, refusing, is_publisher=direction == "sendonly")
+        refusal = await self._refusal(request, refusing)
         if refusal is not None:
             return refusal
         try:
+            who = self._admit(request, stream, publishes=direction == "sendonly")
+            refusal = self._objection(request)
+            if refusal is not None:
+                return refusal
             # Before the offer is read: a crowd that must wait or ask again costs little.
             if direction == "recvonly":
                 self.sessions.check_on_air(stream)
             self.sessions.gate.check()
-            offer = read_offer(await _text(request), frozenset({direction, "sendrecv"}))
-            secret, answer = await join(stream, offer)
+            offer = read_offer(await text_of(request), frozenset({direction, "sendrecv"}))
+            secret, answer = await join(stream, offer, who)
+            try:  # again: a rule may have been made meanwhile
+                self._desk.check(who, stream, publishes=direction == "sendonly")
+            except Rejected:
+                self.sessions.end(secret, stream, is_viewer=direction == "recvonly")
+                raise
+        except Rejected as fault:
+            is_plain = self.injected.speaks == WHIP and fault.status == 401
+            return unauthorized() if is_plain else rejection(fault, self.injected.speaks)
         except ConfigError as fault:
-            return _say(400, str(fault))
+            return say(400, str(fault))
         except ContractBroken as fault:
-            return _say(422, fault.because)
+            return say(422, fault.because)
         except NotOnAir as fault:
-            return _say(409, str(fault), {"Retry-After": str(RETRY_AFTER_S)})
+            return say(409, str(fault), {"Retry-After": str(RETRY_AFTER_S)})
         except Refused as fault:
-            return _say(503, fault.because, {"Retry-After": str(RETRY_AFTER_S)})
+            return say(503, fault.because, {"Retry-After": str(RETRY_AFTER_S)})
         path = f"{request.path.split('/')[1]}/{urllib.parse.quote(stream, safe='')}/{secret}"
         return web.Response(
             status=201,
@@ -167,39 +201,61 @@ class Stand:
             headers={"Location": f"/{path}", "ETag": f'"{secret[:8]}"'},
         )
 
-    async def _refusal(
-        self, request: web.Request, refusing: str, *, is_publisher: bool
-    ) -> web.Response | None:
+    async def _refusal(self, request: web.Request, refusing: str) -> web.Response | None:
         """Return why a join is refused before anything is looked up, or None."""
-        injected = self.sessions.injected
+        injected = self.injected
         delay_s = injected.value("slow", "delay_s")
         if delay_s is not None:
             await asyncio.sleep(delay_s)
         if "refuse" in injected or refusing in injected:
-            return _say(503, "refused on purpose", {"Retry-After": str(RETRY_AFTER_S)})
+            return say(503, "refused on purpose", {"Retry-After": str(RETRY_AFTER_S)})
         after_s = injected.value("refuse-429", "retry_after_s")
         if after_s is not None:
-            return _say(429, "refused on purpose", {"Retry-After": f"{after_s:.0f}"})
-        if is_publisher and not self._may(request, self._publish_token):
-            return _unauthorized()
+            return say(429, "refused on purpose", {"Retry-After": f"{after_s:.0f}"})
+        return None
+
+    def _admit(self, request: web.Request, stream: str, *, publishes: bool) -> Pass:
+        """
+        Return what the credential of a join allows.
+
+        Raises:
+            Rejected: It may not join.
+            ConfigError: It names a region that the provider has not.
+        """
+        region = region_of(request, self.injected)
+        if self.injected.is_down(region):
+            raise Rejected(f"region {region} is down, on purpose", status=503)
+        shown = request.headers.get("Authorization", "")
+        who = self._gate.admit(shown, stream, publishes=publishes, region=region)
+        who = replace(who, address=request.remote or "", came_s=self._wall_s())
+        self._desk.check(who, stream, publishes=publishes)
+        most = self.injected.value("quota", "streams_max")
+        if publishes and most is not None:
+            streams = self.sessions.roster.streams()
+            if stream not in streams and len(streams) >= most:
+                raise Rejected("no more streams at a time, on purpose", status=429)
+        return who
+
+    def _objection(self, request: web.Request) -> web.Response | None:
+        """Return what is wrong with the form of a join, or None."""
         if len(request.match_info["stream"]) > STREAM_MAX:
-            return _say(400, f"a stream id has at most {STREAM_MAX} characters")
+            return say(400, f"a stream id has at most {STREAM_MAX} characters")
         if request.content_type != SDP:
-            return _say(415, f"Content-Type must be {SDP}", {"Accept-Post": SDP})
+            return say(415, f"Content-Type must be {SDP}", {"Accept-Post": SDP})
         return None
 
     async def _unpublish(self, request: web.Request) -> web.Response:
-        if not self._may(request, self._publish_token):
-            return _unauthorized()
         return self._leave(request, is_viewer=False)
 
     async def _unview(self, request: web.Request) -> web.Response:
         return self._leave(request, is_viewer=True)
 
     def _leave(self, request: web.Request, *, is_viewer: bool) -> web.Response:
-        match = request.match_info
+        match, shown = request.match_info, request.headers.get("Authorization", "")
+        if not self._gate.may_leave(shown, match["stream"], publishes=not is_viewer):
+            return unauthorized()
         was_there = self.sessions.end(match["secret"], match["stream"], is_viewer=is_viewer)
-        return web.Response(status=200) if was_there else _say(404, "no such session")
+        return web.Response(status=200) if was_there else say(404, "no such session")
 
     async def _options(self, request: web.Request) -> web.Response:
         return web.Response(status=200, headers={"Accept-Post": SDP})
@@ -207,55 +263,56 @@ class Stand:
     # --- Health and control ---
 
     async def _health(self, request: web.Request) -> web.Response:
-        if "health-hangs" in self.sessions.injected:
+        if "health-hangs" in self.injected:
             await asyncio.sleep(HEALTH_HANGS_S)
-        if "health-503" in self.sessions.injected:
-            return _say(503, "unhealthy on purpose")
+        if "health-503" in self.injected:
+            return say(503, "unhealthy on purpose")
         return web.json_response({"healthy": True, "stand_in": True, "name": self.name})
 
     async def _control(self, request: web.Request) -> web.Response:
         if not self._controls(request):
-            return _unauthorized()
-        state = {"name": self.name, "stand_in": True, **self.sessions.as_json()}
+            return unauthorized()
+        state = {"name": self.name, "stand_in": True, "speaks": self.injected.speaks}
+        state |= self.sessions.as_json()
         return web.json_response(state)
 
     async def _break(self, request: web.Request) -> web.Response:
         if not self._controls(request):
-            return _unauthorized()
+            return unauthorized()
         try:
-            order = json.loads(await _text(request))
+            order = json.loads(await text_of(request))
             if not isinstance(order, dict) or not isinstance(order.get("on"), bool):
                 raise ConfigError('give {"fault": NAME, "on": true or false}, and its numbers')
             name, on = str(order.pop("fault", "")), order.pop("on")
-            self.sessions.injected.switch(name, on, order)
+            self.injected.switch(name, on, order)
         except json.JSONDecodeError:
-            return _say(400, "the body is not JSON")
+            return say(400, "the body is not JSON")
         except ConfigError as fault:
-            return _say(400, str(fault))
+            return say(400, str(fault))
         log.warning("fault.injected" if on else "fault.healed", fault=name, **order)
-        return web.json_response({"faults": self.sessions.injected.as_json()})
+        return web.json_response({"faults": self.injected.as_json()})
 
     def _controls(self, request: web.Request) -> bool:
-        return self._control_token is not None and self._may(request, self._control_token)
-
-    def _may(self, request: web.Request, token: str | None) -> bool:
-        return token is None or bears(request, token)
+        return self._control_token is not None and bears(request, self._control_token)
 
 
-async def _text(request: web.Request) -> str:
-    """Return the body; what is not UTF-8 is not an offer either."""
-    try:
-        return (await request.read()).decode()
-    except UnicodeDecodeError as fault:
-        raise ConfigError("the body is not UTF-8 text") from fault
-
-
-def _say(status: int, why: str, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(status=status, text=f"{why}\n", headers=headers)
-
-
-def _unauthorized() -> web.Response:
-    return _say(401, "show a valid token", {"WWW-Authenticate": "Bearer"})
+def _sides(
+    account: Account | None,
+    publish_token: str | None,
+    sessions: Sessions,
+    wall_s: Callable[[], float],
+) -> tuple[Gate, Desk]:
+    """Return what looks at credentials, and what serves the control API."""
+    injected = sessions.injected
+    if account is None:
+        return OpenGate(publish_token, injected), NoDesk()
+    if publish_token is not None:
+        raise ConfigError("publishers show a token of the account, so give no other one")
+    if isinstance(account, AgoraAccount):
+        keys = Keys(wall_s)
+        gate = AgoraGate(account, keys, injected, wall_s=wall_s)
+        return gate, AgoraDesk(account, sessions, keys, wall_s=wall_s)
+    return ZegoGate(account, injected, wall_s=wall_s), ZegoDesk(account, sessions, wall_s=wall_s)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -271,6 +328,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address [default: %(default)s]")
     parser.add_argument("--port", type=int, default=0, help="port [default: any free one]")
     parser.add_argument("--token-env", metavar="NAME", help="variable with the publishers' token")
+    parser.add_argument(
+        "--speaks",
+        choices=tuple(REGIONS),
+        default=WHIP,
+        help="whose credentials it wants and whose control API it serves; the account is the "
+        f"JSON in ${ACCOUNT_ENV} [default: %(default)s: neither]",
+    )
     parser.add_argument("--quiet", action="store_true", help="log only what is wrong")
     parser.add_argument("--seed", type=int, help="seed of packet numbers and of the fault `loss`")
     return parser
@@ -281,7 +345,7 @@ async def serve(options: argparse.Namespace) -> None:
     Serve until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError: The address or the token's variable cannot be used.
+        ConfigError: The address, the token's variable or the account cannot be used.
     """
     publish_token = None
     if options.token_env is not None:
@@ -292,6 +356,7 @@ async def serve(options: argparse.Namespace) -> None:
         options.name,
         host=options.host,
         publish_token=publish_token,
+        account=account_of(options.speaks, os.environ),
         control_token=os.environ.get(TOKEN_ENV) or None,
         rng=random.Random(options.seed),
     )
@@ -306,6 +371,8 @@ async def serve(options: argparse.Namespace) -> None:
         "publish_url": f"{url}/whip/{{stream}}",
         "view_url": f"{url}/whep/{{stream}}",
     }
+    if options.speaks != WHIP:
+        hello |= {"speaks": options.speaks, "api_url": url}
     say_ready(hello)
     gc.collect()
     gc.freeze()  # what lives until the end need not be looked at again

@@ -28,8 +28,10 @@ _AGREEING = 2
 _CAME = 100
 _RECENT = 200
 """Frames by which a leg is aligned: the last of each leg, and of the merged stream."""
+_ROUNDING_S = 0.0025
+"""By how much timestamps may be off [s]: RTMP's are whole milliseconds."""
 _ROUNDING = PACKET // 8
-"""Ticks by which the timestamps of sound may be off: 2.5 ms; RTMP's are whole milliseconds."""
+"""The same for sound [ticks]."""
 
 
 @dataclass(slots=True)
@@ -177,7 +179,9 @@ class MergedKind:
         if last is None or common <= last.timestamp:
             return last is not None
         if not side.runs_up:
-            return False
+            # Two legs of the same frames, one of them rounded: it is the last one once more.
+            is_other = side.leg != self.leader
+            return is_other and common <= last.timestamp + _ROUNDING_S * CLOCK_RATE[self.kind]
         if self.kind is Kind.VIDEO:
             return common <= last.timestamp + self._slack(last)
         over = last.timestamp + self._length(last)

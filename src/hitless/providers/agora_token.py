@@ -183,7 +183,7 @@ def rtc(channel: str, uid: int | str, role: Role, ttl_s: int) -> Service:
     )
 
 
-def check_ids(app_id: object, app_certificate: object) -> None:
+def check_ids(app_id: object, certificate: object) -> None:
     """
     Check the form of both; official builders return an empty token instead.
 
@@ -191,7 +191,7 @@ def check_ids(app_id: object, app_certificate: object) -> None:
         ConfigError: One of them has not 32 hexadecimal digits; names which.
     """
     _check_id("app_id", app_id)
-    _check_id("app_certificate", app_certificate)
+    _check_id("certificate", certificate)
 
 
 def _check_id(name: str, value: object) -> None:
@@ -201,7 +201,7 @@ def _check_id(name: str, value: object) -> None:
 
 def mint(
     app_id: str,
-    app_certificate: str,
+    certificate: str,
     services: Iterable[Service],
     *,
     now_s: float,
@@ -213,7 +213,7 @@ def mint(
 
     Args:
         app_id: Whose.
-        app_certificate: Signs it, as its 32 characters, not the bytes they stand for.
+        certificate: Signs it, as its 32 characters, not the bytes they stand for.
         services: At least one.
         now_s: Time of the wall clock [s].
         ttl_s: How long it lasts [whole s].
@@ -222,7 +222,7 @@ def mint(
     Raises:
         ConfigError: Something cannot be written into a token; names it.
     """
-    check_ids(app_id, app_certificate)
+    check_ids(app_id, certificate)
     ordered = sorted(services, key=lambda service: service.type)
     if not ordered:
         raise ConfigError("services: give at least one")
@@ -237,7 +237,7 @@ def mint(
             "a time, number or name does not fit into a token: "
             "numbers have 32 bits, names are Unicode of up to 65535 bytes"
         ) from None
-    signature = _signature(app_certificate, int(now_s), salt, signed)
+    signature = _signature(certificate, int(now_s), salt, signed)
     whole = struct.pack("<H", len(signature)) + signature + signed
     token = PREFIX + base64.b64encode(zlib.compress(whole)).decode()
     if len(whole) >= INFLATED_BYTES_MAX or len(token) > TOKEN_CHARS_MAX:
@@ -245,7 +245,7 @@ def mint(
     return token
 
 
-def read(token: str, app_certificate: str) -> AgoraToken:
+def read(token: str, certificate: str) -> AgoraToken:
     """
     Return what a token says; its signature is verified, its times are not.
 
@@ -256,7 +256,7 @@ def read(token: str, app_certificate: str) -> AgoraToken:
         AgoraTokenRefused: Not a token, or signed by somebody else.
         ConfigError: The certificate is none.
     """
-    _check_id("app_certificate", app_certificate)
+    _check_id("certificate", certificate)
     if not token.startswith(PREFIX) or len(token) > TOKEN_CHARS_MAX:
         raise AgoraTokenRefused("this is not an AccessToken2")
     try:
@@ -265,7 +265,7 @@ def read(token: str, app_certificate: str) -> AgoraToken:
         signed = reader.rest()
         app_id = reader.text()
         issued_s, ttl_s, salt = reader.number("I"), reader.number("I"), reader.number("I")
-        expected = _signature(app_certificate, issued_s, salt, signed)
+        expected = _signature(certificate, issued_s, salt, signed)
         if not hmac.compare_digest(signature, expected):
             raise AgoraTokenRefused("this token was changed, or signed by somebody else")
         services, is_whole = _services(reader)
@@ -284,8 +284,8 @@ def read(token: str, app_certificate: str) -> AgoraToken:
 # --- Bytes ---
 
 
-def _signature(app_certificate: str, issued_s: int, salt: int, signed: bytes) -> bytes:
-    key = hmac.digest(struct.pack("<I", issued_s), app_certificate.encode(), "sha256")
+def _signature(certificate: str, issued_s: int, salt: int, signed: bytes) -> bytes:
+    key = hmac.digest(struct.pack("<I", issued_s), certificate.encode(), "sha256")
     key = hmac.digest(struct.pack("<I", salt), key, "sha256")
     return hmac.digest(key, signed, "sha256")
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from aiortc.rtcicetransport import parse_stun_turn_uri
 from multidict import CIMultiDictProxy
 
-from ..media.peer import IceServer
+from ..media.connection import IceServer
 
 
 RETRY_AFTER_S_MAX: Final = 300.0
@@ -61,8 +61,7 @@ def ice_servers_of(headers: CIMultiDictProxy[str]) -> tuple[IceServer, ...]:
 
 
 def _ice_url(target: str, *, with_credential: bool) -> str | None:
-    if not re.match(r"(stun|turn)s?:", target):
-        target = unquote(target)
+    target = unquote(target)  # LiveKit escapes it; no address of RFC 7064 or 7065 has a `%`
     if not re.match(r"(stun|turn)s?:", target):
         target = f"{'turn' if with_credential else 'stun'}:{target.lstrip('/')}"
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Generic
 
 from ..errors import HitlessError, MediaLost, ProviderError
 from ..media.closing import finish
@@ -18,7 +18,7 @@ from ..media.feed import Feed
 from ..media.frame import EncodedFrame, Kind
 from ..media.liveness import Liveness
 from ..media.receive import Take
-from .subscription import Subscription
+from .subscription import A, Viewing
 
 
 ASK_S: Final = 0.05
@@ -33,13 +33,13 @@ _REOPEN_S: Final = 0.1
 _REOPEN_S_MAX: Final = 5.0
 
 
-class OwnView:
+class OwnView(Generic[A]):
     """
     A publisher's view of its own stream.
 
     Args:
         provider: Name for errors.
-        subscribe: Makes a subscription for kinds, with a taker of frames.
+        subscribe: Makes a view for kinds, with a taker of frames.
         feed: What is published; only its own frames count.
         liveness: The publishing leg's; is told of own frames.
         rtt_s: Returns the publishing path's round-trip time [s], or None.
@@ -51,7 +51,7 @@ class OwnView:
         self,
         *,
         provider: str,
-        subscribe: Callable[[frozenset[Kind], Take], Subscription],
+        subscribe: Callable[[frozenset[Kind], Take], Viewing[A]],
         feed: Feed,
         liveness: Liveness,
         rtt_s: Callable[[], float | None],
@@ -66,7 +66,7 @@ class OwnView:
         self._limit_s = limit_s
         self._clock = asyncio.get_running_loop().time
         self._own_frame = asyncio.Event()
-        self._subscription: Subscription | None = None
+        self._subscription: Viewing[A] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._is_closed = False
         self._proven = False
@@ -119,32 +119,36 @@ class OwnView:
         rtt_s = self._rtt_s()
         return OWN_FRAME_S + _OWN_FRAME_RTTS * (_RTT_S_UNKNOWN if rtt_s is None else rtt_s)
 
-    async def _admitted(self, subscription: Subscription, deadline: float) -> bool:
+    async def _admitted(self, subscription: Viewing[A], deadline: float) -> bool:
         """Ask until we may view, and connect; False: there is nothing to view here at all."""
         begun, never_known, because = self._clock(), True, "no answer"
         while True:
             try:
                 answer = await subscription.ask(deadline)
             except ProviderError as exc:
-                because, never_known = exc.because, False
+                never_known = False
+                if self._clock() < deadline:  # else our own patience ended, which says nothing
+                    because = exc.because
             else:
                 if subscription.is_admitted(answer):
                     await subscription.connect(answer, deadline)
                     return True
                 because = f"HTTP {answer.status}"
-                if answer.status == 404:
-                    # Nobody publishes yet, or no such route: the difference shows with time.
-                    if never_known and self._clock() - begun >= self._own_frame_s():
-                        return False
-                elif answer.status in (408, 409, 429):
-                    never_known = False
-                elif answer.status < 500 or answer.status == 501:
+                if _is_final(answer.status):
                     return False
-                else:
+                if answer.status != 404:
                     never_known = False
-            if self._clock() + ASK_S >= deadline:
-                raise self._lost(f"accepted, but it cannot be viewed ({because})")
+                elif never_known and self._clock() - begun >= self._own_frame_s():
+                    # Nobody publishes yet, or no such route: the difference shows with time.
+                    return False
+            await self._pause(deadline, because)
+
+    async def _pause(self, deadline: float, because: str) -> None:
+        """Wait until the next question; raise if there is no time for one."""
+        if (next_s := self._clock() + ASK_S) < deadline:
             await asyncio.sleep(ASK_S)
+        if max(next_s, self._clock()) >= deadline:
+            raise self._lost(f"accepted, but it cannot be viewed ({because})")
 
     def _take(self, frame: EncodedFrame) -> None:
         if not self._is_closed and self._feed.is_own(frame.data):
@@ -185,3 +189,8 @@ class OwnView:
 
     def _lost(self, because: str) -> MediaLost:
         return MediaLost(because, provider=self._provider, operation="publish")
+
+
+def _is_final(status: int) -> bool:
+    """Whether a refusal to view says nothing of the stream: it will be the same next time."""
+    return (status < 500 and status not in (404, 408, 409, 429)) or status == 501

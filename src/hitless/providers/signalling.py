@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import errno
-import socket
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
@@ -22,7 +20,6 @@ from ..errors import (
     ContractBroken,
     CredentialsRejected,
     HitlessError,
-    LocalFault,
     NotOnAir,
     Refused,
     Retry,
@@ -30,9 +27,10 @@ from ..errors import (
     Unreachable,
 )
 from ..media.closing import finish
-from ..media.peer import IceServer, is_loopback
+from ..media.connection import IceServer, is_loopback
 from .credential import Credential, Token
 from .headers import ice_servers_of, retry_after_s
+from .unreached import translated
 
 
 SDP: Final = "application/sdp"
@@ -50,9 +48,7 @@ RETRY_AFTER_S_SAME: Final = 1.0
 """A provider that asks for a longer pause than this [s] is left for the next one."""
 
 _QUOTED: Final = 80
-_HERE: Final = frozenset(
-    {errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE}
-)
+_SECRET_MIN: Final = 12  # characters; shorter parts of a path are words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +65,18 @@ class Answer:
         retry_after_s: How long to stay away [s], at most 300; None if it does not say.
         ice_servers: STUN and TURN servers it recommends.
         token: The credential that was sent along.
+        url: What was asked; some servers take the credential in it.
     """
 
     status: int
-    sdp: str | None
-    text: str
-    session: URL | None
+    sdp: str | None = field(repr=False)
+    text: str = field(repr=False)
+    session: URL | None = field(repr=False)
     etag: str | None
     retry_after_s: float | None
     ice_servers: tuple[IceServer, ...]
-    token: str | None
+    token: str | None = field(repr=False)
+    url: URL = field(repr=False)
 
 
 class _Connections:
@@ -154,19 +152,34 @@ class Signalling:
         other._credential = Credential(token)
         return other
 
-    async def create(self, operation: str, url: URL, sdp: str, deadline: float) -> Answer:
+    async def create(
+        self,
+        operation: str,
+        url: URL,
+        sdp: str,
+        deadline: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """
         POST an offer and return the answer, whatever its status.
 
         If it does not come in time, or the caller is cancelled, it is still awaited in the
         background, and what it created is deleted.
 
+        Args:
+            operation: `publish` or `view`, for errors.
+            url: The endpoint.
+            sdp: The offer.
+            deadline: When to give up [s, the loop's clock].
+            headers: More headers, for servers that want some of their own; they go along a
+                redirect too, so no secret belongs there.
+
         Raises:
             Unreachable: No answer by `deadline` [s, the loop's clock].
             ProviderError: It cannot be reached, or broke HTTP's or WHIP's rules.
             LocalFault: This machine has no network.
         """
-        task = self._connections.own(self._request("POST", operation, url, sdp))
+        task = self._connections.own(self._request("POST", operation, url, sdp, headers))
         begun = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(deadline):
@@ -231,13 +244,17 @@ class Signalling:
         known: dict[str, Any] = {"provider": self._provider, "operation": operation}
         if status in (401, 403):
             retry = self._credential.rejected(operation, answer.token)
-            return CredentialsRejected(f"{because}: credential rejected", retry=retry, **known)
+            also = ", or the stream is taken" if status == 403 else ""
+            return CredentialsRejected(
+                f"{because}: credential rejected{also}", retry=retry, **known
+            )
         if operation == "view" and status in (404, 409):
             return NotOnAir(
                 f"{self._provider}: nobody publishes ({because})", retry_after_s=pause_s
             )
         if status in (400, 406, 415, 422):
-            return ContractBroken(f"{because}: our offer was not understood", **known)
+            also = "" if answer.token else ", or it wants a token"
+            return ContractBroken(f"{because}: our offer was not understood{also}", **known)
         if status == 429 or 400 <= status < 500:
             return Refused(because, retry_after_s=pause_s, **known)
         if status >= 500:
@@ -265,7 +282,7 @@ class Signalling:
         operation: str,
         url: URL,
         sdp: str | None = None,
-        more_headers: dict[str, str] | None = None,
+        more_headers: Mapping[str, str] | None = None,
     ) -> Answer:
         token = await self._token(operation)
         if self._connections.is_closed:
@@ -278,6 +295,7 @@ class Signalling:
                 headers["Authorization"] = f"Bearer {token}"
             else:
                 headers.pop("Authorization", None)
+            failure: aiohttp.ClientError | OSError
             try:
                 async with self._connections.http().request(
                     method, url, data=sdp, headers=headers, allow_redirects=False
@@ -285,8 +303,14 @@ class Signalling:
                     if not 300 <= response.status < 400:
                         return await self._read(response, url, operation, token)
                     url = self._redirect(response, url, operation)
+                    continue
             except (aiohttp.ClientError, OSError) as exc:
-                raise _translate(exc, self._provider, operation) from exc
+                failure = exc
+            # Outside of `except`: else what aiohttp raised would stay attached, and that may
+            # hold the URL and our headers.
+            raise translated(failure, self._provider, operation) from (
+                failure if isinstance(failure, OSError) else None
+            )
         raise self._broken(f"more than {REDIRECTS_MAX} redirects", operation)
 
     async def _token(self, operation: str) -> str | None:
@@ -295,14 +319,15 @@ class Signalling:
         except HitlessError:
             raise
         except Exception as exc:
-            # Its message may hold a secret, so only its type is told.
-            raise CredentialsRejected(
-                f"no token could be had ({type(exc).__name__} in the token function)",
-                provider=self._provider,
-                operation=operation,
-                retry=Retry.NEXT,
-                answered=False,
-            ) from exc
+            failed = type(exc).__name__
+        # Outside of `except`: its message may hold a secret, so only its type is told.
+        raise CredentialsRejected(
+            f"no token could be had ({failed} in the token function)",
+            provider=self._provider,
+            operation=operation,
+            retry=Retry.NEXT,
+            answered=False,
+        )
 
     def _redirect(self, response: aiohttp.ClientResponse, url: URL, operation: str) -> URL:
         """Only 307 and 308 keep method and body; others are forbidden (RFC 9725 section 4.4)."""
@@ -348,11 +373,14 @@ class Signalling:
             retry_after_s=retry_after_s(response.headers),
             ice_servers=ice_servers_of(response.headers),
             token=token,
+            url=url,
         )
 
     def _quoted(self, answer: Answer) -> str:
-        """Return the beginning of an error's text, unless it repeats our credential."""
-        if answer.token and answer.token in answer.text:
+        """Return the beginning of an error's text, unless it repeats what may be a credential."""
+        secrets = [part for part in answer.url.parts if len(part) >= _SECRET_MIN]
+        secrets += [answer.token or "", *answer.url.query.values()]
+        if any(secret and secret in answer.text for secret in secrets):
             return ""
         words = "".join(each if each.isprintable() else " " for each in answer.text[:400])
         words = " ".join(words.split())[:_QUOTED]
@@ -360,29 +388,3 @@ class Signalling:
 
     def _broken(self, because: str, operation: str) -> ContractBroken:
         return ContractBroken(because, provider=self._provider, operation=operation)
-
-
-def _translate(exc: Exception, provider: str, operation: str) -> HitlessError:
-    """Return what an error of aiohttp or the operating system means. The one such mapping."""
-    cause: BaseException = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
-    code = cause.errno if isinstance(cause, OSError) else None
-    known: dict[str, Any] = {"provider": provider, "operation": operation}
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return Unreachable("TLS failed", answered=True, retry=Retry.NEXT, **known)
-    if isinstance(exc, aiohttp.ClientConnectorDNSError) or isinstance(cause, socket.gaierror):
-        return Unreachable("host name not found", **known)
-    if code in _HERE:
-        return LocalFault(f"{provider}: {operation} failed here: {errno.errorcode[code or 0]}")
-    if code == errno.ECONNREFUSED:
-        return Unreachable("connection refused", answered=True, **known)
-    if isinstance(exc, TimeoutError) or code == errno.ETIMEDOUT:
-        return Unreachable("Connection timeout", **known)
-    if isinstance(exc, aiohttp.ServerDisconnectedError) or code in (
-        errno.ECONNRESET,
-        errno.EPIPE,
-    ):
-        return Unreachable("the connection was cut", answered=True, **known)
-    if isinstance(exc, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
-        return ContractBroken(f"it does not speak HTTP ({type(exc).__name__})", **known)
-    words = errno.errorcode.get(code or 0, type(exc).__name__)
-    return Unreachable(f"no connection ({words})", **known)

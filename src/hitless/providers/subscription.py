@@ -1,9 +1,10 @@
-"""One WHEP session: ask, connect, end. Used by viewers and by a publisher's self-view."""
+"""Views of a stream: what legs and self-views ask of one, and the one that is a WHEP session."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
 
 from yarl import URL
 
@@ -13,9 +14,42 @@ from ..media.sdp import is_offer
 from .signalling import Answer, Signalling
 
 
+class Verdict(Protocol):
+    """What a server said when it was asked for a view: HTTP's status, or what means the same."""
+
+    @property
+    def status(self) -> int: ...
+
+
+A = TypeVar("A", bound=Verdict)
+
+
+class Viewing(Protocol[A]):
+    """A view of one stream. Asked until it is admitted, connected once, always closed."""
+
+    @property
+    def peer(self) -> ViewingPeer:
+        """What receives; another one after `connect`, if the server prefers to offer itself."""
+
+    async def ask(self, deadline: float) -> A:
+        """Ask once, until `deadline` [s, the loop's clock]; see `is_admitted`."""
+
+    def is_admitted(self, answer: A, /) -> bool:
+        """Whether an answer is a yes."""
+
+    async def connect(self, answer: A, deadline: float, /) -> None:
+        """Connect by an answer that is a yes, until `deadline` [s, the loop's clock]."""
+
+    async def lost(self) -> None:
+        """See `Leg.lost`; only after `connect`."""
+
+    async def aclose(self, *, wait: bool = True) -> None:
+        """Give everything back, in the background unless `wait`. Idempotent; bounded."""
+
+
 class Subscription:
     """
-    A view of one stream at one endpoint.
+    A view of one stream at one WHEP endpoint.
 
     Args:
         signalling: Speaks HTTP.
@@ -43,10 +77,16 @@ class Subscription:
         """
         if self._offer is None:
             self._offer = await self.peer.offer()
-        answer = await self._signalling.create("view", self._url, self._offer, deadline)
+        answer = await self._signalling.create(
+            "view", self._url, self._offer, deadline, self.headers(self._offer)
+        )
         if self.is_admitted(answer):
             self._created.append(answer)
         return answer
+
+    def headers(self, offer: str) -> Mapping[str, str]:
+        """Return more headers to ask with; WHEP needs none."""
+        return {}
 
     @staticmethod
     def is_admitted(answer: Answer) -> bool:
@@ -78,6 +118,10 @@ class Subscription:
         else:
             await peer.accept(answer.sdp)
         await peer.connected(deadline)
+
+    async def lost(self) -> None:
+        """See `Leg.lost`."""
+        await self.peer.lost()
 
     async def aclose(self, *, wait: bool = True) -> None:
         """Close the peer and end the session, in the background unless `wait`. Idempotent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,10 +13,11 @@ from yarl import URL
 from ..core.events import Role
 from ..core.policy import SelfView
 from ..errors import ConfigError, CredentialsRejected, MediaLost, Retry
+from ..media.connection import IceServer, is_loopback
 from ..media.feed import Feed
 from ..media.frame import Codec, Kind
 from ..media.liveness import Liveness
-from ..media.peer import IceServer, PublishingPeer, ViewingPeer, is_loopback
+from ..media.peer import PublishingPeer, ViewingPeer
 from ..media.receive import Take
 from .checkup import Finding, Verdict
 from .credential import Access, Credentials, Token, token_of
@@ -84,9 +85,9 @@ class Whip:
         if not _NAME.fullmatch(name):
             raise ConfigError(f"name = {name!r}: use lower-case letters, digits, '.', '_', '-'")
         self._name = name
-        self._url = _checked("url", url, allow_http)
+        self._url = checked_url("url", url, allow_http)
         found = view_url if view_url is not None else _view_url_of(url)
-        self._view_url = None if found is None else _checked("view_url", found, allow_http)
+        self._view_url = None if found is None else checked_url("view_url", found, allow_http)
         self._token = token
         self._credentials = credentials
         self._allow_http = bool(allow_http)
@@ -99,7 +100,7 @@ class Whip:
         self._path_silence_s = path_silence_s
         self._one_kind_s = one_kind_silence_s
         self._signalling_made: Signalling | None = None
-        self._legs: set[PublishingLeg | ViewingLeg] = set()
+        self._legs: set[PublishingLeg | ViewingLeg[Answer]] = set()
         self._rejected: set[tuple[str, Role]] = set()
 
     @property
@@ -109,7 +110,7 @@ class Whip:
 
     async def start_stream(self, stream: str, source: Feed) -> PublishingLeg:
         """Publish; see `Provider.start_stream`. Proven by a self-view, or by receiver reports."""
-        url = _filled(self._url, stream)
+        url = self._endpoint(stream, Role.PUBLISHER)
         liveness = self._liveness()
         settings = self._settings("publish", url, liveness)
         peer = PublishingPeer(feed=source, **settings)
@@ -127,13 +128,9 @@ class Whip:
         await self._open(leg, (stream, Role.PUBLISHER))
         return leg
 
-    async def join_stream(self, stream: str) -> ViewingLeg:
+    async def join_stream(self, stream: str) -> ViewingLeg[Answer]:
         """View; see `Provider.join_stream`."""
-        if self._view_url is None:
-            raise ConfigError(
-                f"{self._name}: view_url is needed to view, because url has no 'whip' in it"
-            )
-        url = _filled(self._view_url, stream)
+        url = self._endpoint(stream, Role.VIEWER)
         liveness = self._liveness()
         settings = self._settings("view", url, liveness)
 
@@ -144,7 +141,8 @@ class Whip:
 
         signalling = self._signalling(stream, Role.VIEWER)
         leg = ViewingLeg(
-            lambda take: Subscription(signalling, url, lambda: new_peer(take)), signalling
+            lambda take: self._subscription(stream, signalling, url, lambda: new_peer(take)),
+            lambda answer: signalling.refusal(answer, "view"),
         )
         await self._open(leg, (stream, Role.VIEWER))
         return leg
@@ -167,9 +165,37 @@ class Whip:
         says = "WHIP has none: a token is proven by the stream below"
         yield Finding(step="control API", verdict=Verdict.LEFT_OUT, says=says)
 
+    # --- For providers made of this one ---
+
+    def _endpoint(self, stream: str, role: Role) -> URL:
+        """
+        Return where to POST an offer for a stream.
+
+        Raises:
+            ConfigError: Nothing can be viewed here, or the id cannot be part of a URL.
+        """
+        template = self._url if role is Role.PUBLISHER else self._view_url
+        if template is None:
+            raise ConfigError(
+                f"{self._name}: view_url is needed to view, because url has no 'whip' in it"
+            )
+        return _filled(template, stream)
+
+    def _subscription(
+        self,
+        stream: str,
+        signalling: Signalling,
+        url: URL,
+        new_peer: Callable[[], ViewingPeer],
+        *,
+        is_own: bool = False,
+    ) -> Subscription:
+        """Return what views a stream for a viewer, or for its publisher if `is_own`."""
+        return Subscription(signalling, url, new_peer)
+
     # --- Inside ---
 
-    async def _open(self, leg: PublishingLeg | ViewingLeg, what: tuple[str, Role]) -> None:
+    async def _open(self, leg: PublishingLeg | ViewingLeg[Answer], what: tuple[str, Role]) -> None:
         deadline = asyncio.get_running_loop().time() + self.first_media_s
         self._legs.add(leg)
         leg.when_closed(lambda: self._legs.discard(leg))
@@ -228,9 +254,8 @@ class Whip:
 
     def _own_view(
         self, stream: str, feed: Feed, liveness: Liveness, peer: PublishingPeer
-    ) -> OwnView:
-        assert self._view_url is not None
-        url = _filled(self._view_url, stream)
+    ) -> OwnView[Answer]:
+        url = self._endpoint(stream, Role.VIEWER)
         settings = self._settings("publish", url, liveness)
         signalling = self._signalling(stream, Role.VIEWER)
 
@@ -246,7 +271,7 @@ class Whip:
                     **settings,
                 )
 
-            return Subscription(signalling, url, new_peer)
+            return self._subscription(stream, signalling, url, new_peer, is_own=True)
 
         return OwnView(
             provider=self._name,
@@ -258,7 +283,7 @@ class Whip:
         )
 
 
-def _checked(field: str, value: str, allow_http: bool | None) -> URL:
+def checked_url(field: str, value: str, allow_http: bool | None) -> URL:
     """
     Check a configured endpoint.
 

@@ -6,11 +6,11 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Final, Generic
 
 from yarl import URL
 
-from ..errors import ContractBroken, LocalFault, MediaLost
+from ..errors import ContractBroken, HitlessError, LocalFault, MediaLost
 from ..media.closing import finish
 from ..media.feed import Feed
 from ..media.frame import EncodedFrame, Kind
@@ -21,7 +21,7 @@ from ..media.sdp import is_offer
 from .base import Stats
 from .self_view import OwnView
 from .signalling import Answer, Signalling
-from .subscription import Subscription
+from .subscription import A, Viewing
 
 
 FRAMES_MAX: Final = 512
@@ -33,7 +33,7 @@ AUDIO_ONLY_S: Final = 1.0
 the publisher sends none."""
 
 
-class _Leg(ABC):
+class BoundedLeg(ABC):
     """What both legs share: closing once, bounded, also under cancellation."""
 
     def __init__(self, provider: str, liveness: Liveness) -> None:
@@ -41,7 +41,6 @@ class _Leg(ABC):
         self._liveness = liveness
         self._closing: asyncio.Task[None] | None = None
         self._when_closed: Callable[[], None] = lambda: None
-        self.answer: Answer | None = None
 
     @property
     def provider(self) -> str:
@@ -73,7 +72,7 @@ class _Leg(ABC):
     async def _close(self, wait: bool) -> None: ...
 
 
-class PublishingLeg(_Leg):
+class PublishingLeg(BoundedLeg):
     """
     One stream being published.
 
@@ -84,6 +83,9 @@ class PublishingLeg(_Leg):
         feed: The feed; its owner closes it.
         own_view: Proves that the stream is forwarded; None: receiver reports must do.
         keep_view: Whether to go on watching after the proof.
+
+    Attributes:
+        answer: What our offer was answered with; None: nothing yet.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class PublishingLeg(_Leg):
         peer: PublishingPeer,
         *,
         feed: Feed,
-        own_view: OwnView | None,
+        own_view: OwnView[Answer] | None,
         keep_view: bool,
     ) -> None:
         super().__init__(peer.provider, peer.liveness)
@@ -103,6 +105,7 @@ class PublishingLeg(_Leg):
         self._feed = feed
         self._own_view = own_view
         self._keep_view = keep_view
+        self.answer: Answer | None = None
 
     async def open(self, deadline: float) -> None:
         """
@@ -179,20 +182,26 @@ class PublishingLeg(_Leg):
         return ContractBroken(because, provider=self._provider, operation="publish")
 
 
-class ViewingLeg(_Leg):
+class ViewingLeg(BoundedLeg, Generic[A]):
     """
     One stream being viewed.
 
     Args:
-        subscribe: Makes the subscription, given a taker of frames.
-        signalling: Speaks HTTP.
+        subscribe: Makes the view, given a taker of frames.
+        refusal: Returns the error that an answer means which is no yes.
+
+    Attributes:
+        answer: What admitted us; None: nothing yet.
     """
 
-    def __init__(self, subscribe: Callable[[Take], Subscription], signalling: Signalling) -> None:
+    def __init__(
+        self, subscribe: Callable[[Take], Viewing[A]], refusal: Callable[[A], HitlessError]
+    ) -> None:
         self._subscription = subscribe(self._take)
         peer = self._subscription.peer
         super().__init__(peer.provider, peer.liveness)
-        self._signalling = signalling
+        self._refusal = refusal
+        self.answer: A | None = None
         self._frames: deque[EncodedFrame] = deque()
         self._news = asyncio.Event()
         self._first = asyncio.Event()
@@ -211,7 +220,7 @@ class ViewingLeg(_Leg):
         """
         answer = await self._subscription.ask(deadline)
         if not self._subscription.is_admitted(answer):
-            raise self._signalling.refusal(answer, "view")
+            raise self._refusal(answer)
         self.answer = answer
         await self._subscription.connect(answer, deadline)
         try:
@@ -224,7 +233,7 @@ class ViewingLeg(_Leg):
 
     async def lost(self) -> None:
         """See `Leg.lost`."""
-        await self._subscription.peer.lost()
+        await self._subscription.lost()
 
     def stats(self) -> list[Stats]:
         """See `Leg.stats`."""

@@ -54,11 +54,18 @@ RECORD: Final = Record(
         _done("409, 429, 503 with Retry-After, up to 300 s", "test_whip_errors"),
         _done("relative Locations, other hosts, redirects 307 and 308", "test_whip_http"),
         _done("entity tags of any kind, or none", "test_whip_http"),
+        _done("servers that deviate, as far as they are known: stand-ins", "test_whip_servers"),
         _done("a server that acknowledges all and forwards nothing", "test_whip_media"),
         _done("answers that come late, are huge, or are something else", "test_whip_errors"),
         _done("kill -9 and SIGSTOP on air", "drills provider-killed, provider-hangs"),
     ),
     proven=(
         Proof(server="the lab's stand-ins", what="every drill, loss and soak"),
+        Proof(
+            server="Meetecho's simple-whip-server 0.0~git20230201 before Janus 1.1.2 (Debian 12)",
+            what="conformance (viewed in the room), VP8 and H.264, end, wrong token, second "
+            "publisher, kill -9 of the WHIP server while media goes on: "
+            "tests/interop/test_simple_whip.py",
+        ),
     ),
 )  # fmt: skip

@@ -81,7 +81,7 @@ TOKEN_SECRET_BYTES_MIN: Final = 32
 """RFC 7518 section 3.2: a key of HS256 is at least as long as its hash."""
 
 _WHIP_SECRETS: Final = frozenset({"token", "view_token", "token_secret"})
-_AGORA_SECRETS: Final = frozenset({"app_certificate", "customer_id", "customer_secret"})
+_AGORA_SECRETS: Final = frozenset({"certificate", "customer_id", "customer_secret"})
 """The last two open Agora's REST API; no credential is made of them."""
 _ZEGOCLOUD_SECRETS: Final = frozenset({"server_secret"})
 _LIVEKIT_SECRETS: Final = frozenset({"api_key", "api_secret"})
@@ -211,9 +211,9 @@ class AgoraTokens:
     id that puts another one out.
     """
 
-    def __init__(self, app_id: str, app_certificate: str, names: LegNames) -> None:
-        agora_token.check_ids(app_id, app_certificate)
-        self._app_id, self._certificate, self._names = app_id, app_certificate, names
+    def __init__(self, app_id: str, certificate: str, names: LegNames) -> None:
+        agora_token.check_ids(app_id, certificate)
+        self._app_id, self._certificate, self._names = app_id, certificate, names
 
     def mint(self, asker: Asker, *, now_s: float, ttl_s: float) -> Mapping[str, str | int]:
         """Return app id, channel, uid and token; see `Minter.mint`."""
@@ -240,7 +240,7 @@ class AgoraTokens:
 
 def agora_minter(provider: ProviderSecrets) -> Minter:
     """
-    Return the minter of Agora: option `app_id`, secret `app_certificate`.
+    Return the minter of Agora: option `app_id`, secret `certificate`.
 
     Raises:
         ConfigError: One of them is missing or no such thing, or a secret is unknown.
@@ -248,7 +248,7 @@ def agora_minter(provider: ProviderSecrets) -> Minter:
     secrets, options = provider.secrets, provider.options
     _check_names(secrets, _AGORA_SECRETS)
     return AgoraTokens(
-        options.get("app_id", ""), secrets.get("app_certificate", ""), _names_of(provider)
+        options.get("app_id", ""), secrets.get("certificate", ""), _names_of(provider)
     )
 
 

@@ -7,6 +7,7 @@ for the mint and for probes; nothing that leaves the server holds one.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from ..client.secret import secret_inside
 from ..core.observation import Level
 from ..core.rendezvous import draw, key, share_of
 from ..errors import ConfigError, HitlessError
+from ..providers import load
 from ..providers.base import Provider
 from .judging import Judge
 from .minters import MINTING_OPTIONS, ProviderSecrets
@@ -334,7 +336,10 @@ def _turn(row: ProviderRow, stream: str) -> float:
 
 def adapter_options(row: ProviderRow) -> Options:
     """Return what of a provider's configuration its adapter takes."""
-    return {k: v for k, v in row.config.items() if k not in SERVER_OPTIONS}
+    options = {k: v for k, v in row.config.items() if k not in SERVER_OPTIONS}
+    if "region" in row.config and "region" in inspect.signature(load(row.adapter)).parameters:
+        options["region"] = row.config["region"]
+    return options
 
 
 def make_adapter(row: ProviderRow, **more: object) -> Provider:

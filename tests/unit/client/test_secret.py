@@ -14,7 +14,7 @@ from hitless.client.secret import Secret, is_secret_name, parse_headers
     "line",
     [
         'token = "s3cret"',
-        'app_certificate = "s3cret"',
+        'certificate = "s3cret"',
         'server_secret = "s3cret"',
         'api_key = "s3cret"',
         'PASSWORD = "s3cret"',

@@ -1,8 +1,12 @@
 """hitless.lab.faults: the catalogue, and what is on."""
 
+import json
+
 import pytest
+from speaking_stand import AGORA, ZEGO, play, unhurried
 
 from hitless.errors import ConfigError
+from hitless.lab.catalogue import REGIONS
 from hitless.lab.faults import CATALOGUE, Injected, Place, find, numbers
 
 
@@ -73,3 +77,99 @@ def test_faults_go_on_and_off_and_on_again():
     injected.clear()
     assert injected.loss is None
     assert injected.as_json() == {}
+
+
+# --- Words ---
+
+
+def test_a_word_follows_the_name_after_a_colon():
+    """It goes along in the order, so that whoever sends the order need not know it."""
+    assert find("region-down").order["region"] == "home"
+    assert find("region-down:na").order == {"fault": "region-down", "on": True, "region": "na"}
+    assert find("region-down:na").heal == {"fault": "region-down", "on": False}
+    assert find("region-down").order["region"] == "home"  # the entry itself is unchanged
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("region-down:moon", "region = 'moon' is not possible .* give one of home, eu"),
+        ("region-down:", "region = '' is not possible"),
+        ("refuse:na", "'refuse' takes no word"),
+        ("regiondown:na", "did you mean 'region-down'"),
+    ],
+)
+def test_a_word_that_cannot_be_is_refused(name, says):
+    """By name, with what may be."""
+    with pytest.raises(ConfigError, match=says):
+        find(name)
+
+
+def test_a_region_is_one_of_the_provider_that_is_spoken():
+    """Home is its first; others' regions are none."""
+    for speaks in ("agora", "zegocloud"):
+        injected = Injected(speaks)
+        assert injected.home == REGIONS[speaks][0]
+        for region in REGIONS[speaks]:
+            injected.switch("region-down", True, {"region": region})
+            assert injected.is_down(region)
+            assert injected.as_json() == {"region-down": {"region": region}}
+        injected.switch("region-down", True, {})
+        assert injected.is_down(injected.home)
+        injected.switch("region-down", False, {})
+        assert not injected.is_down(injected.home)
+    for wrong in ("fra", "moon", 5, None, ["eu"]):
+        with pytest.raises(ConfigError):
+            Injected("agora").switch("region-down", True, {"region": wrong})
+
+
+def test_a_fault_of_a_provider_needs_a_stand_in_that_speaks_it():
+    """Nothing is injected that would change nothing."""
+    for fault in (one for one in CATALOGUE if one.speaks):
+        with pytest.raises(ConfigError, match=rf"needs .* speaks {fault.speaks[0]}.* speaks whip"):
+            Injected().switch(fault.name, True, {})
+        for speaks in fault.speaks:
+            Injected(speaks).switch(fault.name, True, {})
+    with pytest.raises(ConfigError, match="speaks agora; this one speaks zegocloud"):
+        Injected("zegocloud").switch("join-rejected", True, {})
+
+
+# --- Over HTTP ---
+
+
+@pytest.mark.parametrize("account", [None, AGORA, ZEGO], ids=["whip", "agora", "zegocloud"])
+def test_every_fault_is_injected_and_healed_by_the_control_api(account):
+    """With the order of the catalogue; one that is not spoken is refused, and changes nothing."""
+
+    async def scenario(world):
+        speaks = world.stand.injected.speaks
+        for fault in (one for one in CATALOGUE if one.place is Place.STAND):
+            is_had = not fault.speaks or speaks in fault.speaks
+            order = dict(fault.order)
+            name = order.pop("fault")
+            assert await world.fault(name, **order) == (200 if is_had else 400)
+            assert (name in world.stand.injected) is is_had
+            await world.fault(name, on=False)
+            assert world.stand.injected.as_json() == {}
+
+    play(account, scenario)
+
+
+@pytest.mark.parametrize("fault", ["token-expired", "token-invalid", "quota"])
+def test_a_stand_in_of_whip_alone_has_faults_of_credentials_too(fault, monkeypatch):
+    """In its own words: 401 as ever, and 429."""
+
+    async def scenario(world):
+        assert await world.fault(fault) == 200
+        status = 429 if fault == "quota" else 401
+        answer = await world.ask("/whip/s")
+        assert answer.status == status
+        if status == 401:
+            assert answer.text == "show a valid token\n"
+        else:
+            assert json.loads(answer.text)["code"] is None
+        assert await world.fault(fault, on=False) == 200
+        assert (await world.ask("/whip/s")).status == 201
+
+    unhurried(monkeypatch)
+    play(None, scenario)

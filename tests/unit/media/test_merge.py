@@ -1,6 +1,7 @@
 """hitless.media.merge"""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -81,6 +82,25 @@ def test_a_second_leg_that_leads_or_lags_costs_no_frame_and_repeats_none(lead):
     for number in new:
         viewer.bring(2, Kind.VIDEO, number)
 
+    assert viewer.numbers(Kind.VIDEO) == list(range(60))
+
+
+@pytest.mark.parametrize("rounded", [1, 2])
+def test_a_leg_with_timestamps_in_whole_milliseconds_repeats_nothing(rounded):
+    """
+    As RTMP has them: the same frame twice would upset the decoder until the next keyframe.
+    """
+    viewer = Viewer()
+    ms = CLOCK_RATE[Kind.VIDEO] // 1000
+    for number in range(60):
+        legs = (1, 2) if number % 3 else (2, 1)  # now the one is ahead, now the other
+        for leg in legs if number >= 10 else (1,):
+            one = frame(Kind.VIDEO, number, leg, keyframe=number in (0, 10))
+            if leg == rounded:
+                one = replace(one, timestamp=round(one.timestamp / ms) * ms)
+            viewer.merge.take(leg, one)
+
+    assert viewer.usable == [1, 2]
     assert viewer.numbers(Kind.VIDEO) == list(range(60))
 
 

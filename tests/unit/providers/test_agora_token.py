@@ -311,12 +311,12 @@ def test_an_id_of_the_wrong_form_is_named_and_never_quoted(wrong: str) -> None:
     """Agora's builders return an empty token instead."""
     for field, app_id, certificate in (
         ("app_id", wrong, CERTIFICATE),
-        ("app_certificate", APP, wrong),
+        ("certificate", APP, wrong),
     ):
         with pytest.raises(ConfigError, match=rf"^{field}: give the 32") as caught:
             mint(app_id, certificate, [PUBLISHER], now_s=ISSUED, ttl_s=TTL)
         assert not wrong or wrong not in str(caught.value)
-    with pytest.raises(ConfigError, match=r"^app_certificate: "):
+    with pytest.raises(ConfigError, match=r"^certificate: "):
         read(minted(), wrong)
 
 

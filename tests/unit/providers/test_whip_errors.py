@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import traceback
 
 import pytest
 from aiohttp import web
@@ -21,7 +22,7 @@ from hitless.errors import (
     Retry,
     Unreachable,
 )
-from hitless.providers.signalling import _translate
+from hitless.providers.unreached import translated
 from hitless.providers.whip import Whip
 
 
@@ -198,9 +199,75 @@ def test_a_server_that_speaks_something_else_breaks_the_contract() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"220 mail ready\r\n\r\n",  # aiohttp's own error holds URL and headers then
+        b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\nv=0",
+        b"",
+    ],
+    ids=["garbage", "cut", "nothing"],
+)
+@pytest.mark.parametrize("operation", ["publish", "view"])
+def test_no_traceback_shows_the_token_or_the_url(operation: str, says: bytes) -> None:
+    """Neither the error nor whatever it came from."""
+
+    async def main() -> None:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(says)
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}/5ecret-path/whip"
+        exc = await failing(Whip("agora", url=url, token="5ecret-token"), operation)
+        server.close()
+        await server.wait_closed()
+        told, each = "".join(traceback.format_exception(exc)), exc
+        while each is not None:
+            told += repr(each) + repr(vars(each))
+            each = each.__cause__ or each.__context__
+        assert "5ecret" not in told
+
+    asyncio.run(main())
+
+
+def test_no_traceback_shows_what_a_token_function_says() -> None:
+    """Its own error may hold a secret; only its type is told."""
+
+    async def test(server: WhipServer) -> None:
+        async def token() -> str:
+            raise RuntimeError("5ecret")
+
+        exc = await failing(whip(server, token=token))
+        assert isinstance(exc, CredentialsRejected)
+        told = "".join(traceback.format_exception(exc))
+        assert "RuntimeError" in told
+        assert "5ecret" not in told.replace('raise RuntimeError("5ecret")', "")
+        assert exc.__cause__ is None
+        assert exc.__context__ is None
+
+    run(test)
+
+
+def test_an_operating_systems_error_stays_the_cause() -> None:
+    """It says no more than what went wrong, and whoever debugs needs it."""
+
+    async def main() -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        exc = await failing(Whip("agora", url=f"http://127.0.0.1:{port}/whip"))
+        assert isinstance(exc.__cause__, OSError)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("number", ["ENETUNREACH", "ENETDOWN", "EMFILE"])
 def test_faults_of_this_machine_blame_nobody(number: str) -> None:
     """No network, no more sockets."""
-    exc = _translate(OSError(getattr(errno, number), "x"), "agora", "publish")
+    exc = translated(OSError(getattr(errno, number), "x"), "agora", "publish")
     assert isinstance(exc, LocalFault)
     assert number in str(exc)

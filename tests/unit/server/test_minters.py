@@ -53,7 +53,7 @@ def agora(app_id=APP, certificate=CERTIFICATE, **options):
     return ProviderSecrets(
         name="own",
         adapter="agora",
-        secrets={"app_certificate": certificate},
+        secrets={"certificate": certificate},
         options={"app_id": app_id, **options},
     )
 
@@ -205,10 +205,10 @@ def test_claims_that_cannot_be_named_so_are_refused(claims):
         (replace(whip(token=TOKEN), adapter="memory"), "adapter 'memory' takes no secrets"),
         (agora(app_id="1"), "app_id: give the 32 hexadecimal digits"),
         (agora(app_id=1), "app_id: give the 32 hexadecimal digits"),
-        (agora(certificate="s3cret"), "app_certificate: give the 32 hexadecimal digits"),
-        (replace(agora(), secrets={}), "app_certificate: give the 32 hexadecimal digits"),
-        (replace(agora(), secrets={"certificate": CERTIFICATE}),
-         "'certificate' is unknown: app_certificate, customer_id, customer_secret"),
+        (agora(certificate="s3cret"), "certificate: give the 32 hexadecimal digits"),
+        (replace(agora(), secrets={}), "certificate: give the 32 hexadecimal digits"),
+        (replace(agora(), secrets={"app_certificate": CERTIFICATE}),
+         "'app_certificate' is unknown: certificate, customer_id, customer_secret"),
         (zegocloud(app_id="12345"), "app_id: give the number"),
         (replace(zegocloud(), options={}), "app_id: give the number"),
         (zegocloud(secret="s3cret"), "server_secret: give the ServerSecret"),
