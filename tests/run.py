@@ -90,8 +90,8 @@ def everything() -> list[Step]:
     return [
         Step(name="tools", command=("python", "tests/tools.py")),
         *check(10_000),
-        pytest("conformance"),
-        pytest("interop", limit_s=600.0),
+        pytest("conformance", "-n", "2"),
+        pytest("interop", "-n", "2", "--dist", "loadfile", limit_s=600.0),
         pytest("e2e", limit_s=900.0),
         Step(name="drills", command=(*drills, "var/drills.json"), limit_s=1500.0),
         Step(name="alone", command=(*drills, "var/alone.json", "--alone", *ALONE), limit_s=900.0),
