@@ -7,10 +7,12 @@ from outside: it is made, and a canary is carried by it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
+
+from ..errors import CredentialsRejected, HitlessError
 
 
 class Verdict(StrEnum):
@@ -54,3 +56,22 @@ class Checkable(Protocol):
     def checkup(self) -> AsyncIterator[Finding]:
         """Yield what its control API says: reachable, credential good, traps. Bounded."""
         ...
+
+
+async def asked(step: str, asking: Awaitable[object], says: str, fix: str) -> Finding:
+    """
+    Return what one question to a provider came to.
+
+    Args:
+        step: Which.
+        asking: The question; bounded by whoever made it.
+        says: What it means that it was answered.
+        fix: What to do if the credential is not taken.
+    """
+    try:
+        await asking
+    except CredentialsRejected as exc:
+        return Finding(step="credential", verdict=Verdict.BAD, says=exc.because, fix=fix)
+    except HitlessError as exc:
+        return Finding(step=step, verdict=Verdict.BAD, says=str(exc))
+    return Finding(step=step, verdict=Verdict.GOOD, says=says)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -20,6 +20,7 @@ from ..media.frame import Codec, Kind
 from ..media.liveness import Liveness
 from ..media.peer import PublishingPeer, ViewingPeer
 from ..media.receive import Take
+from .checkup import Finding, asked
 from .credential import Access, Credential, Credentials, Token, token_of
 from .janus_handle import Handle, Message
 from .janus_legs import JanusPublishingLeg, mids_of
@@ -123,7 +124,7 @@ class Janus:
         self._credentials = credentials
         self._ice_servers = tuple(ice_servers)
         self._trickle = trickle
-        self._first_media_s = first_media_s
+        self.first_media_s = first_media_s
         self._self_view = self_view
         self._video_codec = video_codec
         self._silence_s = silence_s
@@ -204,6 +205,23 @@ class Janus:
         leg = ViewingLeg(view, lambda offered: refusal(offered, self._name))
         await self._open(leg, deadline, (stream, Role.VIEWER))
         return leg
+
+    def endpoints(self) -> tuple[str, ...]:
+        """See `Checkable`."""
+        return (str(self._url.origin()),)
+
+    async def checkup(self) -> AsyncIterator[Finding]:
+        """See `Checkable`."""
+        says = "it opens a session with VideoRoom, and takes the secrets"
+        fix = "compare api_secret and token with Janus's configuration"
+        yield await asked("control API", self._greet(), says, fix)
+
+    async def _greet(self) -> None:
+        session = await self._open_session("", Role.VIEWER, self._deadline())
+        try:
+            await session.attach(self._deadline())
+        finally:
+            await session.aclose()
 
     async def aclose(self) -> None:
         """Close every leg that is still open and every session. Idempotent; bounded."""
@@ -293,7 +311,7 @@ class Janus:
         return Room(own, self._secrets, is_ours=True)
 
     def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._first_media_s
+        return asyncio.get_running_loop().time() + self.first_media_s
 
     def _liveness(self) -> Liveness:
         return Liveness(silence_s=self._silence_s, one_kind_s=self._one_kind_s)
@@ -350,7 +368,7 @@ class Janus:
             feed=feed,
             liveness=peer.liveness,
             rtt_s=lambda: peer.rtt_s,
-            limit_s=self._first_media_s,
+            limit_s=self.first_media_s,
         )
 
     def _own(self, work: Coroutine[Any, Any, None]) -> None:

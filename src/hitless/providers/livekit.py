@@ -26,7 +26,7 @@ import json
 import logging
 import math
 import secrets
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -38,6 +38,7 @@ from ..media.closing import finish
 from ..media.connection import IceServer
 from ..media.feed import Feed
 from ..media.frame import Codec, Kind
+from .checkup import Finding, asked
 from .clock import wall_s
 from .credential import Access, Credentials, Token
 from .livekit_api import CALL_S, Participant, RoomService
@@ -204,6 +205,16 @@ class LiveKit:
         await rooms.check_ready()
         if self._key is not None:
             await rooms.rooms("hitless-check")
+
+    def endpoints(self) -> tuple[str, ...]:
+        """See `Checkable`."""
+        return (str(self._url.origin()),)
+
+    async def checkup(self) -> AsyncIterator[Finding]:
+        """See `Checkable`."""
+        says = "it is up" if self._key is None else "it is up, and takes the API key"
+        fix = "compare api_key and api_secret with the server's `keys`"
+        yield await asked("control API", self.check(), says, fix)
 
     async def aclose(self) -> None:
         """Close every leg that is still open, end requests under way. Idempotent; bounded."""

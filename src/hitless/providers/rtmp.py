@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from ..core.events import Role
 from ..core.policy import SelfView
@@ -15,6 +15,7 @@ from ..media.feed import Feed, Take
 from ..media.liveness import Liveness
 from ..media.rtmp import KEYFRAME_S, RtmpPlayer, RtmpPublisher
 from ..media.rtmp_target import Target, target_of
+from .checkup import Finding, Verdict
 from .credential import Access, Credential, Credentials, Token
 from .rtmp_legs import RtmpPublishingLeg, RtmpViewingLeg
 from .rtmp_record import RECORD
@@ -149,6 +150,16 @@ class Rtmp:
         leg = RtmpViewingLeg(play, provider=self._name, liveness=liveness)
         await self._open(leg, access, used, deadline)
         return leg
+
+    def endpoints(self) -> tuple[str, ...]:
+        """See `Checkable`."""
+        urls = (urlsplit(url) for url in (self._url, self._play_url) if url)
+        return tuple(f"{url.scheme}://{url.netloc.rpartition('@')[2]}" for url in urls)
+
+    async def checkup(self) -> AsyncIterator[Finding]:
+        """See `Checkable`: RTMP has no control API, so media must tell."""
+        says = "RTMP has none: names and keys are proven by the stream below"
+        yield Finding(step="control API", verdict=Verdict.LEFT_OUT, says=says)
 
     async def aclose(self) -> None:
         """Close every leg that is still open. Idempotent; bounded."""
