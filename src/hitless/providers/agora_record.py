@@ -5,19 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..media.frame import Codec
-from .record import Claim, Path, Proof, Quotas, Record, State
-
-
-def _done(what: str, note: str) -> Claim:
-    return Claim(what=what, state=State.DONE, note=note)
-
-
-def _to_do(what: str, note: str) -> Claim:
-    return Claim(what=what, state=State.TO_DO, note=note)
-
-
-def _exempt(what: str, note: str) -> Claim:
-    return Claim(what=what, state=State.EXEMPT, note=note)
+from .record import Path, Proof, Quotas, Record, done, exempt, to_do
 
 
 RECORD: Final = Record(
@@ -77,29 +65,29 @@ RECORD: Final = Record(
     fault_domain="agora",
     price="by the minute and participant, and for ingest by its own list; not read here",
     speaks=(
-        _done("AccessToken2, by role, against the official vectors", "test_agora_token"),
-        _done("REST: channels, users, ban rules, stream keys, online streams", "test_agora_api"),
-        _done("push by RTMP with a stream key from the API, or a given one", "test_agora"),
-        _done("the region's ingest hosts, one for each attempt", "test_agora, test_agora_ingest"),
-        _done("credentials of a plan: channel, uid and token", "test_agora"),
-        _to_do(
+        done("AccessToken2, by role, against the official vectors", "test_agora_token"),
+        done("REST: channels, users, ban rules, stream keys, online streams", "test_agora_api"),
+        done("push by RTMP with a stream key from the API, or a given one", "test_agora"),
+        done("the region's ingest hosts, one for each attempt", "test_agora, test_agora_ingest"),
+        done("credentials of a plan: channel, uid and token", "test_agora"),
+        to_do(
             "viewing from Python through agora-python-server-sdk",
             "it needs a process of its own: it downloads a native library and switches off TLS "
             "verification in the process that imports it",
         ),
-        _to_do("SRT ingest", "documented, not written"),
-        _to_do("local stream keys", "they need a custom domain that support registers"),
+        to_do("SRT ingest", "documented, not written"),
+        to_do("local stream keys", "they need a custom domain that support registers"),
     ),
     survives=(
-        _done("an ingest host that is away: the next attempt asks the next host", "test_agora"),
-        _done("a stream key that is rejected: a new one, once", "test_agora"),
-        _done("an older publisher in the channel: kicked once ours is proven", "test_agora"),
-        _done("Media Gateway not enabled, limits used up, a wrong credential", "test_agora"),
-        _done("documented codes of SDKs and REST", "test_agora_codes, test_agora_api"),
-        _done("a REST API that hangs while we leave: 2 s", "test_agora"),
-        _done("a credential that ends in mid-stream: a planned move in time", "test_agora"),
-        _done("a zombie that holds the channel: put out", "test_account_stands"),
-        _exempt(
+        done("an ingest host that is away: the next attempt asks the next host", "test_agora"),
+        done("a stream key that is rejected: a new one, once", "test_agora"),
+        done("an older publisher in the channel: kicked once ours is proven", "test_agora"),
+        done("Media Gateway not enabled, limits used up, a wrong credential", "test_agora"),
+        done("documented codes of SDKs and REST", "test_agora_codes, test_agora_api"),
+        done("a REST API that hangs while we leave: 2 s", "test_agora"),
+        done("a credential that ends in mid-stream: a planned move in time", "test_agora"),
+        done("a zombie that holds the channel: put out", "test_account_stands"),
+        exempt(
             "a subscriber that publishes",
             "its token does not stop it unless support switches on co-host authentication; "
             "hitless doctor warns of it",

@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from ..media.frame import Codec
-from .record import Claim, Path, Proof, Quotas, Record, State
+from .record import Path, Proof, Quotas, Record, done, exempt
 
 
 _UNIT: Final = "tests/unit/providers/test_janus.py"
 _REAL: Final = "tests/interop/test_janus.py"
-
-
-def _done(what: str, note: str) -> Claim:
-    return Claim(what=what, state=State.DONE, note=note)
 
 
 RECORD: Final = Record(
@@ -39,42 +35,38 @@ RECORD: Final = Record(
     fault_domain="",
     price="yours: it is your server",
     speaks=(
-        _done("rooms made on demand and taken away, or one that exists", _REAL),
-        _done("rooms that have numbers, and rooms that have names (string_ids)", _REAL),
-        _done("full trickle and half, of Janus and of ours", _REAL),
-        _done("API secret, signed tokens, admin key, room secret, PIN", _REAL),
-        _done("stored tokens and a room's list of allowed tokens: that they are sent", _UNIT),
-        _done("keepalive while nothing else is said", _UNIT),
-        Claim(
-            what="the HTTP transport (long poll)",
-            state=State.EXEMPT,
-            note="the WebSocket does all of it, and tells of a dead server within milliseconds",
+        done("rooms made on demand and taken away, or one that exists", _REAL),
+        done("rooms that have numbers, and rooms that have names (string_ids)", _REAL),
+        done("full trickle and half, of Janus and of ours", _REAL),
+        done("API secret, signed tokens, admin key, room secret, PIN", _REAL),
+        done("stored tokens and a room's list of allowed tokens: that they are sent", _UNIT),
+        done("keepalive while nothing else is said", _UNIT),
+        exempt(
+            "the HTTP transport (long poll)",
+            "the WebSocket does all of it, and tells of a dead server within milliseconds",
         ),
-        Claim(
-            what="moving a session to a new WebSocket (claim)",
-            state=State.EXEMPT,
-            note="a leg whose signalling is gone is replaced, on whatever provider is best",
+        exempt(
+            "moving a session to a new WebSocket (claim)",
+            "a leg whose signalling is gone is replaced, on whatever provider is best",
         ),
-        Claim(
-            what="ICE restart, simulcast and the Streaming plugin",
-            state=State.EXEMPT,
-            note="aiortc restarts no ICE and sends no simulcast; a restart is a new leg",
+        exempt(
+            "ICE restart, simulcast and the Streaming plugin",
+            "aiortc restarts no ICE and sends no simulcast; a restart is a new leg",
         ),
     ),
     survives=(
-        _done("every documented code of the core and of VideoRoom (4xx)", _UNIT),
-        _done("kill -9: noticed by the signalling socket", _REAL),
-        _done("SIGSTOP: noticed by silence, and leaving it is bounded", _REAL),
-        _done("a wrong, expired or missing secret of every kind", _REAL),
-        _done("an older publisher of the same stream: removed, or not watched", _REAL),
-        _done("a room that is full of older publishers, destroyed, or takes no such codec", _REAL),
-        _done("a publisher whom a moderator muted: its self-view tells", _REAL),
-        _done("a cancelled start at whatever moment", _REAL),
-        _done("answers that are garbage, late, or never come", _UNIT),
-        Claim(
-            what="an older publisher in a room that somebody else's secret protects",
-            state=State.EXEMPT,
-            note="only the room's secret removes it; viewers of ours watch the newer one",
+        done("every documented code of the core and of VideoRoom (4xx)", _UNIT),
+        done("kill -9: noticed by the signalling socket", _REAL),
+        done("SIGSTOP: noticed by silence, and leaving it is bounded", _REAL),
+        done("a wrong, expired or missing secret of every kind", _REAL),
+        done("an older publisher of the same stream: removed, or not watched", _REAL),
+        done("a room that is full of older publishers, destroyed, or takes no such codec", _REAL),
+        done("a publisher whom a moderator muted: its self-view tells", _REAL),
+        done("a cancelled start at whatever moment", _REAL),
+        done("answers that are garbage, late, or never come", _UNIT),
+        exempt(
+            "an older publisher in a room that somebody else's secret protects",
+            "only the room's secret removes it; viewers of ours watch the newer one",
         ),
     ),
     proven=(

@@ -5,25 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from ..media.frame import Codec
-from .record import Claim, Path, Proof, Quotas, Record, State
+from .record import Path, Proof, Quotas, Record, done, exempt, to_do
 
 
 _UNIT: Final = "tests/unit/providers/test_livekit.py"
 _API: Final = "tests/unit/providers/test_livekit_api.py"
 _PACKAGE: Final = "tests/interop/test_livekit_package.py"
 _SERVER: Final = "tests/interop/test_livekit_server.py"
-
-
-def _done(what: str, note: str) -> Claim:
-    return Claim(what=what, state=State.DONE, note=note)
-
-
-def _to_do(what: str, note: str) -> Claim:
-    return Claim(what=what, state=State.TO_DO, note=note)
-
-
-def _exempt(what: str, note: str) -> Claim:
-    return Claim(what=what, state=State.EXEMPT, note=note)
 
 
 RECORD: Final = Record(
@@ -64,26 +52,26 @@ RECORD: Final = Record(
     fault_domain="",
     price="your own server: none; LiveKit Cloud bills by its own list, which is not read here",
     speaks=(
-        _done("access tokens (HS256)", f"the verifier of livekit-api reads them: {_PACKAGE}"),
-        _done("WHIP with trickle-free offers", _UNIT),
-        _done("RoomService: list rooms and participants, remove, delete", _API),
-        _done("health (GET /)", _API),
-        _exempt(
+        done("access tokens (HS256)", f"the verifier of livekit-api reads them: {_PACKAGE}"),
+        done("WHIP with trickle-free offers", _UNIT),
+        done("RoomService: list rooms and participants, remove, delete", _API),
+        done("health (GET /)", _API),
+        exempt(
             "media by the livekit package",
             "it gives decoded frames only; WHIP carries encoded ones",
         ),
-        _exempt("LiveKit Ingress", "it transcodes or relays; the server's own WHIP does not"),
-        _exempt("web hooks", "the control plane measures, and believes no announcement"),
+        exempt("LiveKit Ingress", "it transcodes or relays; the server's own WHIP does not"),
+        exempt("web hooks", "the control plane measures, and believes no announcement"),
     ),
     survives=(
-        _done("a token that is expired, forged or without the room", f"next provider: {_UNIT}"),
-        _done("a second publisher of the same stream", f"the server puts out the first: {_UNIT}"),
-        _done("an older publisher named by its epoch", f"removed in the background: {_UNIT}"),
-        _done("a node that is not ready (406)", _API),
-        _done("a server that hangs or answers nonsense", _API),
-        _done("a stream that nobody publishes", f"the server is not asked to wait: {_UNIT}"),
-        _to_do("a node that drains", "a leg sees it as closed by the far side"),
-        _exempt(
+        done("a token that is expired, forged or without the room", f"next provider: {_UNIT}"),
+        done("a second publisher of the same stream", f"the server puts out the first: {_UNIT}"),
+        done("an older publisher named by its epoch", f"removed in the background: {_UNIT}"),
+        done("a node that is not ready (406)", _API),
+        done("a server that hangs or answers nonsense", _API),
+        done("a stream that nobody publishes", f"the server is not asked to wait: {_UNIT}"),
+        to_do("a node that drains", "a leg sees it as closed by the far side"),
+        exempt(
             "renewing a token in mid-stream",
             "it is read when a leg opens and when it is deleted; a live leg outlasts it",
         ),

@@ -42,6 +42,21 @@ class Claim:
     note: str
 
 
+def done(what: str, note: str) -> Claim:
+    """Return a claim that a test shows; the note names it."""
+    return Claim(what=what, state=State.DONE, note=note)
+
+
+def to_do(what: str, note: str) -> Claim:
+    """Return a claim that nothing shows yet; the note says what is missing."""
+    return Claim(what=what, state=State.TO_DO, note=note)
+
+
+def exempt(what: str, note: str) -> Claim:
+    """Return a claim that cannot apply or be shown; the note says why."""
+    return Claim(what=what, state=State.EXEMPT, note=note)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
     """

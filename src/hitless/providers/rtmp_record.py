@@ -5,11 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..media.frame import Codec
-from .record import Claim, Path, Proof, Quotas, Record, State
-
-
-def _done(what: str, note: str) -> Claim:
-    return Claim(what=what, state=State.DONE, note=note)
+from .record import Path, Proof, Quotas, Record, done, exempt, to_do
 
 
 RECORD: Final = Record(
@@ -39,32 +35,29 @@ RECORD: Final = Record(
     fault_domain="",
     price="yours: it is your server, or its operator's tariff",
     speaks=(
-        _done("publish and play by RTMP 1.0, plain and over TLS", "test_rtmp"),
-        _done("H.264 and AAC-LC, byte for byte", "test_rtmp, test_nginx_rtmp"),
-        _done("stream keys, fetched again once after a rejection", "test_rtmp"),
-        Claim(
-            what="Enhanced RTMP (HEVC, AV1, Opus)",
-            state=State.TO_DO,
-            note="a viewer is told that the video is no H.264",
+        done("publish and play by RTMP 1.0, plain and over TLS", "test_rtmp"),
+        done("H.264 and AAC-LC, byte for byte", "test_rtmp, test_nginx_rtmp"),
+        done("stream keys, fetched again once after a rejection", "test_rtmp"),
+        to_do(
+            "Enhanced RTMP (HEVC, AV1, Opus)",
+            "a viewer is told that the video is no H.264",
         ),
-        Claim(
-            what="Adobe's and Limelight's user and password (authmod)",
-            state=State.TO_DO,
-            note="such a server's no is a rejected credential",
+        to_do(
+            "Adobe's and Limelight's user and password (authmod)",
+            "such a server's no is a rejected credential",
         ),
-        Claim(
-            what="a viewer's request for a keyframe",
-            state=State.EXEMPT,
-            note="RTMP has none: publishers of ours send one every second",
+        exempt(
+            "a viewer's request for a keyframe",
+            "RTMP has none: publishers of ours send one every second",
         ),
     ),
     survives=(
-        _done("kill -9 of the server", "test_nginx_rtmp"),
-        _done("SIGSTOP of the server, noticed by both sides", "test_nginx_rtmp"),
-        _done("a server that takes all and forwards nothing", "test_rtmp"),
-        _done("a server that lets players wait for a publisher without a word", "test_nginx_rtmp"),
-        _done("a name that is taken, an application that is unknown or closed", "test_nginx_rtmp"),
-        _done("damaged frames, chunks and commands", "test_rtmp"),
+        done("kill -9 of the server", "test_nginx_rtmp"),
+        done("SIGSTOP of the server, noticed by both sides", "test_nginx_rtmp"),
+        done("a server that takes all and forwards nothing", "test_rtmp"),
+        done("a server that lets players wait for a publisher without a word", "test_nginx_rtmp"),
+        done("a name that is taken, an application that is unknown or closed", "test_nginx_rtmp"),
+        done("damaged frames, chunks and commands", "test_rtmp"),
     ),
     proven=(
         Proof(

@@ -5,11 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..media.frame import Codec
-from .record import Claim, Path, Proof, Quotas, Record, State
-
-
-def _done(what: str, note: str) -> Claim:
-    return Claim(what=what, state=State.DONE, note=note)
+from .record import Path, Proof, Quotas, Record, done, exempt, to_do
 
 
 RECORD: Final = Record(
@@ -35,29 +31,27 @@ RECORD: Final = Record(
     fault_domain="",
     price="yours: it is your server, or its operator's tariff",
     speaks=(
-        _done("publish by RFC 9725, view by draft-ietf-wish-whep", "test_whip_media"),
-        _done("counter-offers (406, and 201 with an offer)", "test_whip_http"),
-        _done("ICE servers by Link", "test_whip_headers, test_whip_http"),
-        _done("Bearer tokens, renewed once, never sent to another origin", "test_whip_http"),
-        Claim(
-            what="trickle ICE and ICE restart",
-            state=State.EXEMPT,
-            note="aiortc gathers before it offers and has no restart: a restart is a new leg",
+        done("publish by RFC 9725, view by draft-ietf-wish-whep", "test_whip_media"),
+        done("counter-offers (406, and 201 with an offer)", "test_whip_http"),
+        done("ICE servers by Link", "test_whip_headers, test_whip_http"),
+        done("Bearer tokens, renewed once, never sent to another origin", "test_whip_http"),
+        exempt(
+            "trickle ICE and ICE restart",
+            "aiortc gathers before it offers and has no restart: a restart is a new leg",
         ),
-        Claim(
-            what="server-sent events of WHEP",
-            state=State.TO_DO,
-            note="a draft of its own by now; the reconnect event would be a hint to move",
+        to_do(
+            "server-sent events of WHEP",
+            "a draft of its own by now; the reconnect event would be a hint to move",
         ),
     ),
     survives=(
-        _done("409, 429, 503 with Retry-After, up to 300 s", "test_whip_errors"),
-        _done("relative Locations, other hosts, redirects 307 and 308", "test_whip_http"),
-        _done("entity tags of any kind, or none", "test_whip_http"),
-        _done("servers that deviate, as far as they are known: stand-ins", "test_whip_servers"),
-        _done("a server that acknowledges all and forwards nothing", "test_whip_media"),
-        _done("answers that come late, are huge, or are something else", "test_whip_errors"),
-        _done("kill -9 and SIGSTOP on air", "drills provider-killed, provider-hangs"),
+        done("409, 429, 503 with Retry-After, up to 300 s", "test_whip_errors"),
+        done("relative Locations, other hosts, redirects 307 and 308", "test_whip_http"),
+        done("entity tags of any kind, or none", "test_whip_http"),
+        done("servers that deviate, as far as they are known: stand-ins", "test_whip_servers"),
+        done("a server that acknowledges all and forwards nothing", "test_whip_media"),
+        done("answers that come late, are huge, or are something else", "test_whip_errors"),
+        done("kill -9 and SIGSTOP on air", "drills provider-killed, provider-hangs"),
     ),
     proven=(
         Proof(server="the lab's stand-ins", what="every drill, loss and soak"),

@@ -5,19 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..media.frame import Codec
-from .record import Claim, Path, Proof, Quotas, Record, State
-
-
-def _done(what: str, note: str) -> Claim:
-    return Claim(what=what, state=State.DONE, note=note)
-
-
-def _to_do(what: str, note: str) -> Claim:
-    return Claim(what=what, state=State.TO_DO, note=note)
-
-
-def _exempt(what: str, note: str) -> Claim:
-    return Claim(what=what, state=State.EXEMPT, note=note)
+from .record import Path, Proof, Quotas, Record, done, exempt, to_do
 
 
 RECORD: Final = Record(
@@ -91,27 +79,27 @@ RECORD: Final = Record(
     fault_domain="zegocloud",
     price="by the minute and user, and for RTMP by its own list; not read here",
     speaks=(
-        _done("token04, CBC, with privileges; CBC and GCM are read", "test_zego_token"),
-        _done("server API v2, within the limit of each action", "test_zego_api"),
-        _done("push and pull by RTMP, at a node that is asked for each time", "test_zegocloud"),
-        _done("streams announced to their room, and withdrawn", "test_zegocloud"),
-        _done("the documented WHIP address and Bearer", "test_zegocloud"),
-        _done("credentials of a plan: room, stream, user and token", "test_zegocloud"),
-        _to_do(
+        done("token04, CBC, with privileges; CBC and GCM are read", "test_zego_token"),
+        done("server API v2, within the limit of each action", "test_zego_api"),
+        done("push and pull by RTMP, at a node that is asked for each time", "test_zegocloud"),
+        done("streams announced to their room, and withdrawn", "test_zegocloud"),
+        done("the documented WHIP address and Bearer", "test_zegocloud"),
+        done("credentials of a plan: room, stream, user and token", "test_zegocloud"),
+        to_do(
             "announcing again when a room was empty",
             "a room vanishes with its last user; whether it knows the stream later is unconfirmed",
         ),
-        _to_do("CDN publish and play", "addresses come from the console; not written"),
-        _exempt("viewing through an SDK from Python", "there is none for Python"),
+        to_do("CDN publish and play", "addresses come from the console; not written"),
+        exempt("viewing through an SDK from Python", "there is none for Python"),
     ),
     survives=(
-        _done("a node that is away: the next attempt asks the next node", "test_zegocloud"),
-        _done("a stream id that somebody holds: put out", "test_zegocloud, test_account_stands"),
-        _done("codes in answers of HTTP 200, by action", "test_zego_codes, test_zego_api"),
-        _done("a room that is not there yet", "test_zegocloud"),
-        _done("many viewers that wait for a stream: one question a second", "test_zegocloud"),
-        _done("a server API that hangs while we leave: 2 s", "test_zegocloud"),
-        _exempt(
+        done("a node that is away: the next attempt asks the next node", "test_zegocloud"),
+        done("a stream id that somebody holds: put out", "test_zegocloud, test_account_stands"),
+        done("codes in answers of HTTP 200, by action", "test_zego_codes, test_zego_api"),
+        done("a room that is not there yet", "test_zegocloud"),
+        done("many viewers that wait for a stream: one question a second", "test_zegocloud"),
+        done("a server API that hangs while we leave: 2 s", "test_zegocloud"),
+        exempt(
             "renewing a token in mid-stream",
             "RTMP has none; elsewhere a session goes on when its token ends, which is "
             "ZEGOCLOUD's default: a project in kick mode is not provided for",
