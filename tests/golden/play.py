@@ -154,9 +154,8 @@ class _Ear:
         """Return the next message that is news, or that is expected all the same."""
         while True:
             message = await heard(socket)
-            is_repeated = self.is_repeated(message)
-            kind = {"type": "placement", "epoch": expected.get("epoch")}
-            if not is_repeated or kind.items() <= message.items():
+            kind = {"type": expected["type"], "epoch": expected.get("epoch")}
+            if not self.is_repeated(message) or kind.items() <= message.items():
                 return message
 
 

@@ -118,7 +118,7 @@ def test_kill_9_of_the_lab_leaves_no_child_behind_a_stopped_one_included(end):
         wait_until_stopped(pids[1])
 
         lab.send_signal(end)
-        lab.wait(timeout=5)
+        lab.wait(timeout=30)
 
     assert [] == left_after(pids, 2.0)
 
