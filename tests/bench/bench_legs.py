@@ -316,7 +316,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="hitless-bench-") as folder:
         async with (
             asyncio.timeout(RUN_S_MAX),
-            Stage(Path(folder), ("agora", "zegocloud")) as stage,
+            Stage(Path(folder), ("agora", "zegocloud"), has_accounts=False) as stage,
         ):
             for name in options.what or measurements:
                 figures[name] = await measurements[name](stage)

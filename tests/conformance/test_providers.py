@@ -48,7 +48,7 @@ async def nowhere(folder):
 @asynccontextmanager
 async def stand_in(folder):
     """A running WHIP and WHEP server, as a process of its own."""
-    async with Stage(folder, ("agora",)) as stage:
+    async with Stage(folder, ("agora",), has_accounts=False) as stage:
         yield {"url": stage.urls["agora"] + "/whip/{stream}"}
 
 
@@ -171,7 +171,7 @@ def test_real_servers_that_behave_as_one_keep_the_contract(tmp_path):
     """
 
     async def main():
-        async with Stage(tmp_path, ("agora", "zegocloud")) as stage:
+        async with Stage(tmp_path, ("agora", "zegocloud"), has_accounts=False) as stage:
 
             async def make():
                 servers = [

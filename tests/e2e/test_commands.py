@@ -40,7 +40,7 @@ async def configured(home):
     """Run a stand-in, and configure it as the only provider."""
     folder = home.path / "stage"
     folder.mkdir()
-    async with Stage(folder, ("agora",)) as stage:
+    async with Stage(folder, ("agora",), has_accounts=False) as stage:
         configure(home, PROVIDER.format(url=stage.urls["agora"]))
         yield stage
 

@@ -6,8 +6,8 @@ import pytest
 
 from hitless import Kind, LiveStreamingProvider, Policy, Quality
 from hitless.lab import real_janus, real_nginx
+from hitless.lab.adapters import provider_of
 from hitless.lab.drill import STREAM, Run, carried, where
-from hitless.lab.ends import provider_of
 from hitless.lab.stage import Stage
 
 
@@ -92,7 +92,7 @@ def test_a_real_server_that_breaks_is_left_and_carries_again_when_it_is_healed(
             }
             assert {first} == blamed
             await stage.heal(first)
-            told = f"{first}={stage._found(first, stage.urls)}"
+            told = f"{first}={stage.found(first, stage.urls)}"
             async with (
                 LiveStreamingProvider([provider_of(told, Policy())]) as here,
                 LiveStreamingProvider([provider_of(told, Policy())]) as there,

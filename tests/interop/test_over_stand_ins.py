@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from contextlib import asynccontextmanager
 
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 
 from hitless import (
+    AllProvidersFailed,
     Backend,
     Codec,
+    CredentialsRejected,
     Kind,
     LiveStreamingProvider,
     Meter,
@@ -21,6 +24,9 @@ from hitless import (
     SelfView,
     Whip,
 )
+from hitless.lab.accounts import Accounts, secrets_of
+from hitless.lab.adapters import provider_of
+from hitless.lab.drill import Run, where
 from hitless.lab.stage import Stage
 
 
@@ -101,7 +107,7 @@ def test_a_codec_is_carried_from_end_to_end(tmp_path, codec):
     """
 
     async def main():
-        async with Stage(tmp_path, ("agora",)) as stage:
+        async with Stage(tmp_path, ("agora",), has_accounts=False) as stage:
             async with on_air(stage, "test-picture", quality=SMALL, video_codec=codec) as (
                 stream,
                 view,
@@ -130,7 +136,7 @@ def test_a_file_with_one_kind_is_a_stream_of_one_kind(tmp_path, kind):
     film = write_film(tmp_path / "film.mp4", video=kind is Kind.VIDEO, audio=kind is Kind.AUDIO)
 
     async def main():
-        async with Stage(tmp_path, ("agora",)) as stage:
+        async with Stage(tmp_path, ("agora",), has_accounts=False) as stage:
             async with on_air(stage, film, repeat=True) as (stream, view, meter):
                 frames = await some_frames(view, 100)
                 assert frozenset({kind}) == stream.feed.kinds
@@ -155,12 +161,13 @@ def test_adapters_are_made_from_the_list_of_a_backend(tmp_path):
     """
     asked = []
 
-    async def credentials(name):
-        asked.append(name)
-        return {"token": f"token of {name}"}
-
     async def main():
         async with Stage(tmp_path, ("agora", "zegocloud")) as stage:
+
+            async def credentials(name):
+                asked.append(name)
+                return stage.accounts.secrets(name)
+
             async with LiveStreamingProvider(
                 backend=Backend(stage.urls["backend"]), credentials=credentials
             ) as live:
@@ -178,7 +185,7 @@ def test_a_list_with_nonsense_in_it_carries_a_stream(tmp_path, caplog):
     """
 
     async def main():
-        async with Stage(tmp_path, ("agora", "zegocloud")) as stage:
+        async with Stage(tmp_path, ("agora", "zegocloud"), has_accounts=False) as stage:
             await stage.break_("agora", "backend-lies")
             async with LiveStreamingProvider(
                 backend=Backend(stage.urls["backend"]),
@@ -199,7 +206,7 @@ def test_a_callable_supplies_the_providers(tmp_path):
     """
 
     async def main():
-        async with Stage(tmp_path, ("agora", "zegocloud")) as stage:
+        async with Stage(tmp_path, ("agora", "zegocloud"), has_accounts=False) as stage:
             supplied = servers(stage)
 
             async def supply():
@@ -215,5 +222,57 @@ def test_a_callable_supplies_the_providers(tmp_path):
                             if news.name == "migration.succeeded":
                                 break
                     assert "zegocloud" == stream.provider
+
+    go(main())
+
+
+# --- Credentials ---
+
+
+def test_a_stand_in_with_an_account_takes_nobody_without_a_credential_of_it(tmp_path):
+    """
+    Neither a publisher by plain WHIP, nor one with the credentials of another account.
+    """
+
+    async def main():
+        async with Stage(tmp_path, ("agora", "zegocloud")) as stage:
+            strangers = Accounts(stage.names)
+            others = [
+                provider_of(
+                    f"{name}={json.dumps(strangers.adapter(name, stage.urls[name]))}",
+                    Policy(),
+                    secrets=secrets_of(strangers.end_env()),
+                )
+                for name in stage.names
+            ]
+            for adapters in (servers(stage), others):
+                async with LiveStreamingProvider(adapters) as live:
+                    with pytest.raises(AllProvidersFailed) as failed:
+                        await live.start_stream("show", "test-picture", quality=SMALL)
+                blamed = {type(error) for error in failed.value.exceptions}
+                assert {CredentialsRejected} == blamed, failed.value
+
+    go(main())
+
+
+@pytest.mark.parametrize("is_alone", [False, True], ids=["by-plans", "alone"])
+def test_a_publisher_whose_token_counts_as_expired_goes_on_at_the_next_provider(
+    tmp_path, is_alone
+):
+    """
+    Agora's stand-in ends its session; when it is healed, new credentials are taken again.
+    """
+
+    async def main():
+        async with Stage(tmp_path, ("agora", "zegocloud"), is_alone=is_alone) as stage:
+            run = Run("expired", stage)
+            publisher, viewer = await run.on_air(settle_s=1.0)
+            assert ["agora", "agora"] == [where(publisher), where(viewer)]
+            await stage.break_("agora", "token-expired")
+            await run.moved("zegocloud", publisher, viewer, limit_s=LIMIT_S)
+            await stage.heal("agora")
+            later = await stage.start_end("publisher", "later", label="later")
+            assert "agora" == (await run.started(later))["provider"]
+            assert [] == run.wrong
 
     go(main())

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import inspect
 import json
 import logging
 import os
@@ -22,7 +21,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,8 @@ from ..media.frame import Codec, EncodedFrame, Kind
 from ..media.gap import Shown, measure
 from ..media.sink import RECORD_S, FileSink, Meter, Sink
 from ..media.source import Quality
-from ..providers import Provider, load
+from .accounts import secrets_of
+from .adapters import provider_of
 from .wire import CLIENT_KEY_ENV
 
 
@@ -90,36 +90,6 @@ def policy_of(text: str) -> Policy:
         raise ConfigError(f"--policy: {exc}") from exc
 
 
-def provider_of(text: str, policy: Policy) -> Provider:
-    """
-    Return a provider from `NAME=URL` of a stand-in, or `NAME={"adapter": ..., OPTION: ...}`.
-
-    What the policy says differently from its defaults, the adapter is given too.
-
-    Raises:
-        ConfigError: It is neither, or the adapter cannot be made of it.
-    """
-    name, _, said = text.partition("=")
-    options: dict[str, Any] = {"adapter": "whip", "url": f"{said}/whip/{{stream}}"}
-    if said.startswith("{"):
-        try:
-            options = dict(json.loads(said))
-        except ValueError as exc:
-            raise ConfigError(f"--provider {name}: no JSON: {exc}") from exc
-    make = load(str(options.pop("adapter", name)))
-    usual, accepted = Policy(), inspect.signature(make).parameters
-    changed = {
-        knob.name: value
-        for knob in fields(Policy)
-        if knob.name in accepted
-        and (value := getattr(policy, knob.name)) != getattr(usual, knob.name)
-    }
-    try:
-        return make(name, **{**options, **changed})
-    except TypeError as exc:
-        raise ConfigError(f"--provider {name}: {exc}") from exc
-
-
 class Intervals:
     """When pictures were shown, for sources that carry no number."""
 
@@ -154,9 +124,16 @@ class End:
         self.session: LiveSession | None = None
         self._stopped = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        backend = _backend(options, self.policy)
+        # Who goes by plans has no secrets of providers, as in production.
+        known: dict[str, Any] = (
+            {"credentials": backend.credential}
+            if isinstance(backend, ControlPlane)
+            else {"secrets": secrets_of(os.environ)}
+        )
         self.live = LiveStreamingProvider(
-            [provider_of(one, self.policy) for one in options.provider],
-            backend=_backend(options, self.policy),
+            [provider_of(one, self.policy, **known) for one in options.provider],
+            backend=backend,
             policy=self.policy,
             record=options.record,
             tell=self._told,

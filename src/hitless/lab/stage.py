@@ -26,9 +26,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import aiohttp
-
 from ..errors import ConfigError, LocalFault
+from .accounts import Accounts
+from .calls import Calls
 from .faults import Fault, Place, find, numbers
 from .guard import Guard
 from .process import Process
@@ -76,6 +76,8 @@ class Stage:
         providers: Names of the stand-ins and of `SERVERS`, best first.
         ports: Ports of the stand-ins by name; others get any free one.
         is_alone: Whether the ends decide without the server.
+        has_accounts: Whether stand-ins want credentials as their provider makes them, of an
+            account of their own; False: all of them speak plain WHIP.
         env: Configuration of the server.
 
     Raises:
@@ -85,6 +87,7 @@ class Stage:
         stands: The processes of the providers, real servers' too, by name.
         real: Those of them that are real servers.
         streams: The ids of all streams that were begun.
+        accounts: What its stand-ins believe; new with each stage.
     """
 
     def __init__(
@@ -94,10 +97,12 @@ class Stage:
         *,
         ports: Mapping[str, int] | None = None,
         is_alone: bool = False,
+        has_accounts: bool = True,
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.folder, self.names = folder, tuple(providers)
-        self.token = secrets.token_urlsafe(24)
+        self.accounts = Accounts(self.names if has_accounts else ())
+        self.token, self.is_alone = secrets.token_urlsafe(24), is_alone
         self.stands: dict[str, Process] = {}
         self.real: dict[str, Real] = {}
         self.streams: set[str] = set()
@@ -106,22 +111,18 @@ class Stage:
         self.other_server: Process | None = None
         self.front: Process | None = None
         self.relay: Process | None = None
-        self.is_alone, self._env = is_alone, dict(env or {})
         self.broken: dict[str, list[str]] = {}
-        self._ports = dict(ports or {})
-        self._keys: dict[str, str] = {}
+        self._env = dict(env or {})
+        self._ports, self._keys = dict(ports or {}), dict[str, str]()
         self._guard = Guard(grace_s=2.0)
         self.processes: list[Process] = []
-        self._http: aiohttp.ClientSession | None = None
+        self._calls: Calls | None = None
 
     async def __aenter__(self) -> Self:
         try:
             self.real = {name: self._made(name) for name in self.names if name in SERVERS}
             await self._guard.start()
-            limit = aiohttp.ClientTimeout(total=5)
-            # A new connection each time: one kept alive may be closed just when it is used.
-            connector = aiohttp.TCPConnector(force_close=True)
-            self._http = aiohttp.ClientSession(timeout=limit, connector=connector)
+            self._calls = Calls(self.token)
             await asyncio.gather(
                 self.start_server(), *(self.start_stand(name) for name in self.names)
             )
@@ -151,8 +152,8 @@ class Stage:
         self.processes.clear()
         for real in self.real.values():
             await real.aclose()
-        if self._http is not None:
-            await self._http.close()
+        if self._calls is not None:
+            await self._calls.aclose()
         await self._guard.aclose()
 
     @property
@@ -171,7 +172,12 @@ class Stage:
         if name in SERVERS:
             return await self._start_real(name)
         stand = await self._start(
-            name, "hitless.lab.stand", f"--name={name}", f"--port={self._ports.get(name, 0)}"
+            name,
+            "hitless.lab.stand",
+            f"--name={name}",
+            f"--port={self._ports.get(name, 0)}",
+            f"--speaks={self.accounts.speaks(name)}",
+            env=self.accounts.stand_env(name),
         )
         url = stand.lines[0]["url"]
         self.stands[name], self.urls[name] = stand, url
@@ -237,15 +243,19 @@ class Stage:
         await self.control(self.urls["backend"] + "/control", body, method="PATCH")
 
     async def _register(self, name: str, place: int) -> None:
-        url, adapter = self.urls[name], "whip"
-        config = {"url": f"{url}/whip/{{stream}}", "view_url": f"{url}/whep/{{stream}}"}
-        if name in self.real:
-            real = self.real[name]
-            adapter, config = real.adapter, {**real.options, "control_url": real.control_url}
+        url = self.urls[name]
+        told: dict[str, Any]
+        if (real := self.real.get(name)) is not None:
+            config = {**real.options, "control_url": real.control_url}
+            told = {"adapter": real.adapter, "config": config}
+        elif name in self.accounts:
+            told = self.accounts.listed(name, url)
+        else:
+            config = {"url": f"{url}/whip/{{stream}}", "view_url": f"{url}/whep/{{stream}}"}
+            told = {"adapter": "whip", "config": config}
         # Two cores carry the drill's own media, and no canary's.
-        config = {**config, "probe": "control"}
-        body = {"adapter": adapter, "priority": place, "config": config}
-        await self.admin(f"/v1/admin/providers/{name}", body, method="POST")
+        told |= {"priority": place, "config": {**told["config"], "probe": "control"}}
+        await self.admin(f"/v1/admin/providers/{name}", told, method="POST")
 
     async def start_relay(self) -> dict[str, str]:
         """
@@ -291,6 +301,7 @@ class Stage:
         label = label or role
         self.streams.add(stream)
         has_h264 = role == "publisher" and NEEDS_H264 in self.names
+        is_alone = self.is_alone or "backend" not in urls
         return await self._start(
             label,
             "hitless.lab.ends",
@@ -299,21 +310,26 @@ class Stage:
             f"--policy={json.dumps(dict(policy or {}))}",
             f"--record={self.folder / f'{label}.jsonl'}",
             *([f"--backend={urls['backend']}"] if "backend" in urls else []),
-            *([] if self.is_alone or "backend" not in urls else [f"--client={label}"]),
-            *(f"--provider={name}={self._found(name, urls)}" for name in names or self.names),
+            *([] if is_alone else [f"--client={label}"]),
+            *(f"--provider={name}={self.found(name, urls)}" for name in names or self.names),
             *(["--codec=H264"] if has_h264 else []),
             *options,
+            env=self.accounts.end_env() if is_alone else None,
         )
 
-    def _found(self, name: str, urls: Mapping[str, str]) -> str:
+    def found(self, name: str, urls: Mapping[str, str]) -> str:
         """Return where an end finds a provider: a stand-in's URL, or JSON for its adapter."""
-        if name not in self.real:
-            return urls[name]
-        real = self.real[name]
-        return json.dumps({"adapter": real.adapter, **real.options})
+        if (real := self.real.get(name)) is not None:
+            return json.dumps({"adapter": real.adapter, **real.options})
+        if name in self.accounts:
+            return json.dumps(self.accounts.adapter(name, urls[name]))
+        return urls[name]
 
-    async def _start(self, name: str, module: str, *options: str) -> Process:
-        env = {**os.environ, **LAB_ENV, TOKEN_ENV: self.token, "PYTHONUNBUFFERED": "1"}
+    async def _start(
+        self, name: str, module: str, *options: str, env: Mapping[str, str] | None = None
+    ) -> Process:
+        own = {TOKEN_ENV: self.token, "PYTHONUNBUFFERED": "1", **(env or {})}
+        env = {**os.environ, **LAB_ENV, **own}
         if name in (SERVER, OTHER_SERVER):
             env |= self._env
         else:
@@ -453,16 +469,9 @@ class Stage:
         Raises:
             LocalFault: It did not answer, or said no.
         """
-        assert self._http is not None
-        headers = {"Authorization": f"Bearer {key or self.token}"}
-        try:
-            async with self._http.request(method, url, json=body, headers=headers) as answer:
-                text = await answer.text()
-                if answer.status >= 400:
-                    raise LocalFault(f"{url}: HTTP {answer.status}: {text}")
-                return json.loads(text).get("data") if text else None
-        except (aiohttp.ClientError, TimeoutError) as exc:
-            raise LocalFault(f"{url} does not answer: {type(exc).__name__}") from exc
+        assert self._calls is not None
+        answer = await self._calls.answer(url, body, method=method, key=key)
+        return answer.get("data") if answer else None
 
     async def state(self, name: str) -> dict[str, Any]:
         """
@@ -472,18 +481,10 @@ class Stage:
             ConfigError: It is a real server, which has no such page.
             LocalFault: It did not answer, or said no.
         """
-        assert self._http is not None
         if name in self.real:
             raise ConfigError(f"a real {name} says nothing of itself to the lab")
-        url, headers = self.urls[name] + "/control", {"Authorization": f"Bearer {self.token}"}
-        try:
-            async with self._http.get(url, headers=headers) as answer:
-                if answer.status >= 400:
-                    raise LocalFault(f"{url}: HTTP {answer.status}")
-                told: dict[str, Any] = await answer.json()
-        except (aiohttp.ClientError, TimeoutError) as exc:
-            raise LocalFault(f"{url} does not answer: {type(exc).__name__}") from exc
-        return told
+        assert self._calls is not None
+        return dict(await self._calls.answer(self.urls[name] + "/control"))
 
     def _process(self, name: str) -> Process:
         if name == SERVER:

@@ -12,8 +12,8 @@ import pytest
 from hitless import Policy
 from hitless.errors import ConfigError
 from hitless.lab import real_janus, real_nginx
+from hitless.lab.adapters import provider_of
 from hitless.lab.drill import mix
-from hitless.lab.ends import provider_of
 from hitless.lab.faults import CATALOGUE, Place, find
 from hitless.lab.real import family, free_port
 from hitless.lab.real_janus import RealJanus
@@ -96,7 +96,7 @@ def test_an_end_makes_the_adapter_of_a_real_server(tmp_path, name):
     async def main():
         stage = Stage(tmp_path, (name,))
         stage.real[name] = SERVERS[name](tmp_path, 0)
-        provider = provider_of(f"{name}={stage._found(name, stage.urls)}", Policy())
+        provider = provider_of(f"{name}={stage.found(name, stage.urls)}", Policy())
         assert stage.real[name].adapter in installed()
         assert (name, stage.real[name].adapter) == (provider.name, type(provider).__name__.lower())
         await provider.aclose()
