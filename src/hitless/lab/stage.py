@@ -111,8 +111,7 @@ class Stage:
         self.other_server: Process | None = None
         self.front: Process | None = None
         self.relay: Process | None = None
-        self.broken: dict[str, list[str]] = {}
-        self._env = dict(env or {})
+        self.broken, self._env = dict[str, list[str]](), dict(env or {})
         self._ports, self._keys = dict(ports or {}), dict[str, str]()
         self._guard = Guard(grace_s=2.0)
         self.processes: list[Process] = []
