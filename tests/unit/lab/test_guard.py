@@ -44,6 +44,8 @@ LAB = """
 import asyncio, json, os, signal, sys
 from hitless.lab.guard import Guard
 
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # whoever runs the tests may ignore it
+
 async def main(argvs):
     guard = Guard()
     await guard.start()
