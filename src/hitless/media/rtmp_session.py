@@ -28,6 +28,7 @@ CLOSE_S: Final = 0.5
 _HANDSHAKE: Final = 1536
 _STREAM_EOF, _SET_BUFFER_LENGTH, _PING_REQUEST, _PING_RESPONSE = 1, 3, 6, 7
 _VIEW_BUFFER_MS: Final = 100
+_ANSWER_S: Final = 0.1
 
 
 Status = Mapping[str, amf.Value]
@@ -144,12 +145,10 @@ class RtmpSession(asyncio.Protocol):
                 if not isinstance(number, float) or not 1 <= number < 1 << 32:
                     raise self._words.broken("createStream gave no stream")
                 self.stream = int(number)
-                self._command(name, None, *values, stream=self.stream)
-                if name == "play":
+                if name == "play":  # nothing behind it: see `_answered_or_ponged`
                     self._control(_SET_BUFFER_LENGTH, self.stream, _VIEW_BUFFER_MS)
-                    await self._answered_or_ponged()
-                else:
-                    await self._answer
+                self._command(name, None, *values, stream=self.stream)
+                await (self._answered_or_ponged() if name == "play" else self._answer)
         except TimeoutError:
             raise self._words.timeout(self._stage) from None
 
@@ -162,9 +161,12 @@ class RtmpSession(asyncio.Protocol):
         Wait until the server said yes or no to play.
 
         One that lets a player wait for a publisher may say nothing at all: a pong must do then,
-        and without pings that it made the stream to play on.
+        and without pings that it made the stream to play on. It is asked for a pong only when it
+        had time to say no and hang up: what it has not read by then would take its word along.
         """
         assert self._answer is not None
+        if self._pings:
+            await asyncio.wait([self._answer], timeout=_ANSWER_S)
         asked, marked = self.watermark.sent, self.watermark
         self.ping()
         while self._pings and not self._answer.done() and marked.taken(Evidence.PONG) < asked:
