@@ -36,5 +36,5 @@ class StandIns:
 async def stand_ins() -> AsyncIterator[StandIns]:
     """Start the servers, and end them afterwards."""
     with tempfile.TemporaryDirectory(prefix="hitless-example-") as folder:
-        async with Stage(Path(folder)) as stage:
+        async with Stage(Path(folder), has_accounts=False) as stage:
             yield StandIns(stage)
