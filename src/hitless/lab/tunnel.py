@@ -90,8 +90,6 @@ async def tunnel(
 async def _let_go(session: aiohttp.ClientSession, far: aiohttp.ClientWebSocketResponse) -> None:
     await session.close()
     await far.close()  # with its session closed, nothing is sent
-    # One that noticed by itself does not let go of its connection, and has no public way to it.
-    far._response.close()
 
 
 async def _carry(near: Side, far: Side, gate: Gate) -> None:
