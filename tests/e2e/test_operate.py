@@ -12,116 +12,16 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing
 
 import pytest
-from e2e.commands import HITLESS, clock, one_line
-from e2e.serving import House, Served
+from e2e.commands import HITLESS, clock
+from e2e.desk import LIMIT_S, NOWHERE, POLL_S, desk_in
 
 from hitless.server.vault import new_key
 
 
 pytestmark = pytest.mark.realtime
-
-DOCS = Path(__file__).parents[2] / "docs"
-LIMIT_S = 30.0
-POLL_S = 0.1
-
-NOWHERE = "http://127.0.0.1:1/whip/{stream}"
-"""Nobody listens there; nothing leaves this machine."""
-
-
-class Desk:
-    """
-    An operator's desk: a server, and a terminal that knows where it is.
-
-    Attributes:
-        house: Where the server runs, and its keys.
-        node: It.
-    """
-
-    def __init__(self, house):
-        self.house, self.node = house, house.serve("hitless.db")
-
-    def env(self, **more):
-        """Return the environment of a command, with the owner's key unless another is given."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("HITLESS_")}
-        own = {
-            "HITLESS_SERVER": self.node.url,
-            "HITLESS_KEY": self.house.keys["HITLESS_OWNER_KEY"],
-        }
-        return {k: v for k, v in {**kept, **own, **more}.items() if v is not None}
-
-    def run(self, *words, **env):
-        """Run a command to its end; whatever it says, it says no key."""
-        done = subprocess.run(
-            [HITLESS, *words],
-            env=self.env(**env),
-            cwd=self.house.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-        for key in self.house.keys.values():
-            assert key not in done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    def does(self, *words, **env):
-        """Run a command that must succeed and return what it wrote."""
-        done = self.run(*words, **env)
-        assert 0 == done.returncode, (words, done.stdout, done.stderr)
-        return done.stdout
-
-    def reads(self, *words, **env):
-        """Return what a command writes as JSON."""
-        return json.loads(self.does(*words, "--json", **env))
-
-    def refuses(self, status, *words, **env):
-        """Return the one line of a command that fails with this status."""
-        done = self.run(*words, **env)
-        assert (status, "") == (done.returncode, done.stdout), done.stderr
-        return one_line(done.stderr)
-
-    def log(self, target):
-        """Return what the audit log has on a target, the oldest first."""
-        return [
-            (one["what"], one["because"])
-            for one in reversed(self.reads("audit", "--target", target))
-        ]
-
-    def add(self, *names):
-        """Add providers that nobody probes."""
-        for name in names:
-            self.does(
-                "providers", "add", name, "--adapter", "whip", "--url", NOWHERE,
-                "--config", "probe=none",
-            )  # fmt: skip
-
-    def start(self, *streams):
-        """Start streams, as clients do."""
-        for stream in streams:
-            assert asyncio.run(self.node.start(stream, f"pub-{stream}")).data["stream"] == stream
-
-    def until_on(self, stream, provider):
-        """Wait until a stream is on a provider."""
-        until_s = clock() + LIMIT_S
-        while (now := self.reads("streams", stream))["provider"] != provider:
-            assert clock() < until_s, now
-            time.sleep(POLL_S)
-
-
-@contextmanager
-def desk_in(folder):
-    """Run a server in a folder."""
-    house = House(folder)
-    try:
-        yield Desk(house)
-    finally:
-        house.close()
 
 
 @pytest.fixture(scope="module")
@@ -457,75 +357,3 @@ def test_a_terminal_is_asked_before_a_provider_is_deleted(desk):
     assert b"Delete provider kept and its secrets? [y/N]" in err
     assert b"nothing was done" in err
     assert "kept" == desk.reads("providers", "kept")["name"]
-
-
-# --- The page ---
-
-
-def test_the_commands_of_the_page_work_in_their_order(tmp_path):
-    """
-    As a new operator would: a first start without keys, then line by line.
-    """
-    text = (DOCS / "operate-a-server.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^\$ (.*)$", text, re.MULTILINE)
-    assert "hitless serve" == lines.pop(0)
-    lines = [re.sub(r"https://\w+\.example\.com", "http://127.0.0.1:1", line) for line in lines]
-    env = {k: v for k, v in os.environ.items() if not k.startswith("HITLESS_")}
-    env |= {"PATH": f"{Path(HITLESS).parent}:{env['PATH']}", "ZEGO_TOKEN": secrets.token_hex(16)}
-
-    with first_start(tmp_path, env) as node:
-        lines.insert(0, f"export HITLESS_SERVER={node.url}")
-        begun = next(n for n, line in enumerate(lines) if "hitless streams --provider" in line)
-        line_by_line(lines[:begun], tmp_path, env)
-        assert asyncio.run(node.start("morning-show")).data["provider"] == "agora"
-        line_by_line([*lines[:2], *lines[begun:]], tmp_path, env)
-    assert "morning-show" in (tmp_path / "incident.json").read_text()
-    assert len(lines) > 20
-
-
-@contextmanager
-def first_start(folder, env):
-    """Start a server that makes its own keys."""
-    with (folder / "serve.log").open("ab") as log:
-        process = subprocess.Popen(
-            [HITLESS, "serve", "--listen", "127.0.0.1:0", "--ready-json"],
-            env=env,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-        )
-    node = None
-    try:
-        keys: dict[str, str] = {}
-        node = Served(process, folder / "serve.log", keys)
-        keys |= dict(
-            line.split("=", 1) for line in (folder / "hitless-keys.env").read_text().splitlines()
-        )
-        yield node
-    finally:
-        process.terminate()
-        try:
-            process.wait(LIMIT_S)
-        finally:
-            process.kill()
-            process.wait(LIMIT_S)
-            process.stdout.close()
-
-
-def line_by_line(lines, folder, env):
-    """Run lines in one shell, which stops at the first that fails; a check may."""
-    script = "\n".join(
-        f"{line} || test $? -eq 1" if line.startswith("hitless check") else line for line in lines
-    )
-    done = subprocess.run(
-        ["bash", "-euxc", script],
-        env=env,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=4 * LIMIT_S,
-        check=False,
-    )
-    assert 0 == done.returncode, done.stdout + done.stderr

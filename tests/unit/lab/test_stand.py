@@ -1,41 +1,33 @@
-"""hitless.lab.stand: real peers, real media, and each way to be broken."""
+"""hitless.lab.stand: real peers, real media, and the process."""
 
 import asyncio
 import json
 import os
-import random
 import signal
 import sys
-from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import aiohttp
-import aioice.ice
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from bench.stand_peers import (
-    LightViewer,
     connected,
     encode_audio,
     encode_video,
     post,
     publish,
     publish_offer,
-    view,
     view_offer,
 )
+from speaking_stand import unhurried
+from unit.lab.stand_world import BEARER, closed, playing, until
 
-from hitless.lab import admission, sessions
-from hitless.lab.stand import Stand
-
-
-BEARER = {"Authorization": "Bearer control"}
+from hitless.lab import sessions
 
 
 @pytest.fixture(autouse=True)
-def loopback(monkeypatch):
-    """Stock peers gather no loopback candidate, and a test has no other network."""
-    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: ["127.0.0.1"])
+def peers(monkeypatch):
+    unhurried(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -48,102 +40,9 @@ def audio():
     return encode_audio(25)
 
 
-@pytest.fixture(autouse=True)
-def unhurried(monkeypatch):
-    """The peers encode and decode in this very process, so its load says nothing."""
-    for limit in ("CPU_MAX", "CPU_PACED", "LAG_S_MAX", "BEHIND_S_MAX"):
-        monkeypatch.setattr(admission, limit, 100.0)
-
-
-class World:
-    """A stand-in, an HTTP client, and every peer that was made."""
-
-    def __init__(self, stand, url, http, video, audio):
-        self.stand, self.url, self.http = stand, url, http
-        self.media = {"video": video, "audio": audio}
-        self.peers = []
-
-    async def publish(self, stream="s", **options):
-        joined = await publish(self.http, self.url, stream, **(self.media | options))
-        self.peers.append(joined.pc)
-        return joined
-
-    async def view(self, stream="s", **options):
-        joined = await view(self.http, self.url, stream, **options)
-        self.peers.append(joined.pc)
-        return joined
-
-    async def count(self, kinds=("audio", "video")):
-        viewer = LightViewer()
-        self.peers.append(viewer.pc)
-        await viewer.join(self.http, self.url, "s", kinds)
-        return viewer
-
-    async def post(self, path, sdp=None, **headers):
-        """Post a viewer's or publisher's offer, or what is given; return the answer."""
-        if sdp is None:
-            pc = await view_offer() if "whep" in path else (await self.offer())
-            self.peers.append(pc)
-            sdp = pc.localDescription.sdp
-        return await post(self.http, self.url + path, sdp, headers)
-
-    async def offer(self):
-        return (await publish_offer(**self.media))[0]
-
-    async def fault(self, name, on=True, **numbers):
-        body = {"fault": name, "on": on} | numbers
-        async with self.http.post(
-            f"{self.url}/control/faults", json=body, headers=BEARER
-        ) as answer:
-            assert answer.status == 200, await answer.text()
-
-    async def state(self):
-        async with self.http.get(f"{self.url}/control", headers=BEARER) as answer:
-            return await answer.json()
-
-    async def request(self, method, path, **options):
-        async with self.http.request(method, self.url + path, **options) as answer:
-            return answer.status
-
-
 @pytest.fixture
 def run(video, audio):
-    """Run a scenario in a world of its own, within 15 s, and leave nothing behind."""
-
-    @asynccontextmanager
-    async def world(**options):
-        stand = Stand("agora", control_token="control", rng=random.Random(1), **options)
-        url = await stand.start()
-        async with aiohttp.ClientSession() as http:
-            here = World(stand, url, http, video, audio)
-            try:
-                yield here
-            finally:
-                await asyncio.gather(*(pc.close() for pc in here.peers))
-                await stand.aclose()
-                await stand.aclose()  # idempotent
-
-    def play(scenario, **options):
-        async def main():
-            async with asyncio.timeout(15), world(**options) as here:
-                await scenario(here)
-
-        asyncio.run(main())
-
-    return play
-
-
-async def until(condition, limit_s=3.0):
-    """Wait until something is so."""
-    loop = asyncio.get_running_loop()
-    until_s = loop.time() + limit_s
-    while not condition():
-        assert loop.time() < until_s, "it never was so"
-        await asyncio.sleep(0.01)
-
-
-def closed(pc):
-    return lambda: pc.connectionState == "closed"
+    return playing(video, audio)
 
 
 # --- Publishing and viewing ---
@@ -423,210 +322,6 @@ def test_the_control_api_wants_its_own_token_and_clear_orders(run):
             status = await world.request("POST", "/control/faults", data=body, headers=BEARER)
             assert status == 400, body
         assert (await world.state())["faults"] == {}
-
-    run(scenario)
-
-
-# --- Faults ---
-
-
-@pytest.mark.parametrize(
-    ("fault", "publisher", "viewer"),
-    [
-        ("refuse", 503, 503),
-        ("refuse-publishers", 503, 201),
-        ("refuse-viewers", 201, 503),
-        ("refuse-429", 429, 429),
-    ],
-)
-def test_refusals_hit_whom_they_should_and_leave_running_media_alone(
-    run, fault, publisher, viewer
-):
-    """Each with a Retry-After; those who watch go on watching."""
-
-    async def scenario(world):
-        await world.publish()
-        watching = await world.count()
-        await world.fault(fault)
-        for path, status in (("/whip/other", publisher), ("/whep/s", viewer)):
-            answer = await world.post(path)
-            assert answer.status == status
-            assert ("Retry-After" in answer.headers) is (status != 201)
-        watching.reset()
-        await until(lambda: watching.packets > 20)
-        await world.fault(fault, on=False)
-        assert (await world.post("/whep/s")).status == 201
-
-    run(scenario)
-
-
-def test_slow_answers_late(run):
-    """By as much as it was told."""
-
-    async def scenario(world):
-        await world.fault("slow", delay_s=0.3)
-        loop = asyncio.get_running_loop()
-        start_s = loop.time()
-        assert (await world.post("/whip/s")).status == 201
-        assert loop.time() - start_s >= 0.3
-
-    run(scenario)
-
-
-def test_gray_ingest_accepts_and_then_nothing(run):
-    """201 and healthy, but no STUN answer: the publisher never connects."""
-
-    async def scenario(world):
-        await world.fault("gray-ingest")
-        pc = await world.offer()
-        world.peers.append(pc)
-        answer = await world.post("/whip/s", pc.localDescription.sdp)
-        assert answer.status == 201
-        await pc.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
-        await asyncio.sleep(0.5)
-        assert pc.iceConnectionState == "checking"
-        assert await world.request("GET", "/health") == 200
-        assert (await world.post("/whep/s")).status == 409
-
-    run(scenario)
-
-
-def test_gray_ingest_in_mid_stream_goes_mute_both_ways(run):
-    """No packet, no report, no STUN; healed in time, everything goes on."""
-
-    async def scenario(world):
-        published, viewer = await world.publish(), await world.count()
-        await world.fault("gray-ingest")
-        await asyncio.sleep(0.1)
-        viewer.reset()
-        before = (await world.state())["streams"][0]["packets_received"]
-        connection = published.pc.getTransceivers()[0].receiver.transport.transport._connection
-        pair = connection._nominated[1]
-        with pytest.raises(aioice.stun.TransactionError):
-            await pair.protocol.request(
-                connection.build_request(pair, nominate=False),
-                pair.remote_addr,
-                integrity_key=connection.remote_password.encode(),
-                retransmissions=0,
-            )
-        assert viewer.packets == 0
-        assert (await world.state())["streams"][0]["packets_received"] == before
-        await world.fault("gray-ingest", on=False)
-        await until(lambda: viewer.packets > 20)
-
-    run(scenario)
-
-
-def test_gray_forwarding_keeps_everybody_and_forwards_nothing(run):
-    """The publisher is acknowledged, new viewers are taken, and nobody gets a packet."""
-
-    async def scenario(world):
-        published, viewer = await world.publish(), await world.count()
-        await world.fault("gray-forwarding")
-        await asyncio.sleep(0.1)
-        viewer.reset()
-        sender = published.pc.getSenders()[0]
-
-        async def acknowledged():
-            stats = (await sender.getStats()).values()
-            return [s.packetsReceived for s in stats if s.type == "remote-inbound-rtp"]
-
-        await until(lambda: published.tracks["audio"].readyState == "live")
-        before = await acknowledged()
-        newcomer = await world.view()
-        await asyncio.sleep(0.8)
-        assert await acknowledged() > before
-        assert viewer.packets == 0
-        assert newcomer.pc.connectionState == viewer.pc.connectionState == "connected"
-        await world.fault("gray-forwarding", on=False)
-        async with asyncio.timeout(3):
-            await newcomer.tracks["video"].recv()
-        assert viewer.packets > 0
-
-    run(scenario)
-
-
-def test_no_audio_silences_the_sound_only(run):
-    """Pictures go on."""
-
-    async def scenario(world):
-        await world.publish()
-        sound, picture = await world.count(("audio",)), await world.count(("video",))
-        await world.fault("no-audio")
-        await asyncio.sleep(0.05)
-        sound.reset()
-        picture.reset()
-        await until(lambda: picture.packets > 20)
-        assert sound.packets == 0
-
-    run(scenario)
-
-
-def test_loss_loses_its_share(run):
-    """Half towards the viewer, and half of the publisher's sound, for which nobody asks again."""
-
-    async def scenario(world):
-        published = await world.publish(video=None)
-        viewer = await world.count(("audio",))
-        await world.fault("loss", share=0.5, delay_s_max=0.01)
-        viewer.reset()
-        sent = published.tracks["audio"]._number
-        await asyncio.sleep(2.0)
-        share = viewer.packets / (published.tracks["audio"]._number - sent)
-        assert 0.1 < share < 0.42
-
-    run(scenario)
-
-
-def test_a_little_loss_is_repaired_on_both_sides(run):
-    """2 % and up to 50 ms: a stock viewer still gets pictures in a steady flow."""
-
-    async def scenario(world):
-        await world.publish()
-        viewer = await world.view()
-        await viewer.tracks["video"].recv()
-        await world.fault("loss", share=0.02, delay_s_max=0.05)
-        async with asyncio.timeout(6):
-            pictures = [await viewer.tracks["video"].recv() for _ in range(75)]
-        lost = (pictures[-1].pts - pictures[0].pts) // 3000 - 74
-        assert lost <= 4
-
-    run(scenario)
-
-
-def test_health_lies_when_told(run):
-    """503, or no answer at all, while media flows."""
-
-    async def scenario(world):
-        await world.publish()
-        watching = await world.count()
-        assert await world.request("GET", "/health") == 200
-        await world.fault("health-503")
-        assert await world.request("GET", "/health") == 503
-        await world.fault("health-hangs")
-        with pytest.raises(TimeoutError):
-            await world.request("GET", "/health", timeout=aiohttp.ClientTimeout(total=0.2))
-        watching.reset()
-        await until(lambda: watching.packets > 20)
-
-    run(scenario)
-
-
-def test_what_control_tells_is_what_happened(run):
-    """Streams, viewers, counts, load."""
-
-    async def scenario(world):
-        await world.publish()
-        viewer = await world.count()
-        await until(lambda: viewer.packets > 20)
-        state = await world.state()
-        (stream,) = state["streams"]
-        assert stream["codecs"] == {"audio": "opus", "video": "VP8"}
-        assert stream["viewers"][0] >= 20
-        assert state["packets_forwarded"] >= 20
-        assert state["joins"]["admitted"] == 2
-        assert state["consents"] == {"answered": 0, "failed": 0}
-        assert 0 <= state["load"]["cpu"] < 1.5
 
     run(scenario)
 

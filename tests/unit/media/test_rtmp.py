@@ -1,19 +1,17 @@
-"""RTMP: its bytes, its frames, and whether a hang is noticed; no server but a stand-in."""
+"""RTMP over a connection, and whether a hang is noticed; no server but a stand-in."""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import math
 
-import av
 import numpy as np
 import pytest
-from canned_media import pictures
 from hypothesis import given
 from hypothesis import strategies as st
 from rtmp_server import serving, until
-from rtmp_source import Source, sounds
+from rtmp_source import Source
+from unit.media.rtmp_bytes import VALUES
 
 from hitless.errors import (
     ConfigError,
@@ -24,19 +22,14 @@ from hitless.errors import (
     Unreachable,
 )
 from hitless.media import amf
-from hitless.media.aac import with_adts
-from hitless.media.flv import NotFlv, TagReader, TagWriter
 from hitless.media.frame import CLOCK_RATE, Codec, Kind
 from hitless.media.liveness import Liveness
 from hitless.media.rtmp import QUEUE_FRAMES, Evidence, RtmpPlayer, RtmpPublisher
-from hitless.media.rtmp_chunks import MESSAGE_MAX, Joiner, Message, NotRtmp, Type, cut
-from hitless.media.rtmp_play import _Times
+from hitless.media.rtmp_chunks import Message, Type, cut
 from hitless.media.rtmp_target import target_of
 
 
 LIMIT_S = 30.0
-START = b"\x00\x00\x00\x01"
-SPS, PPS, IDR, DELTA = (START + bytes([kind, 66, 192, 30, kind]) for kind in (0x67, 0x68, 5, 1))
 
 
 def go(main):
@@ -47,310 +40,6 @@ def go(main):
             await main
 
     asyncio.run(bounded())
-
-
-# --- Commands ---
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(min_size=1, max_size=8), inner, max_size=3)
-    ),
-    max_leaves=10,
-)
-
-
-@given(st.lists(VALUES, max_size=4))
-def test_what_is_said_in_amf_is_understood(values):
-    """
-    Whatever a command holds.
-    """
-    assert values == amf.decode(amf.encode(*values))
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_are_amf_or_are_refused(data):
-    """
-    A server cannot raise anything else in us.
-    """
-    try:
-        amf.decode(data)
-    except amf.NotAmf:
-        pass
-
-
-def test_endless_nesting_is_refused():
-    """
-    A server cannot exhaust our stack.
-    """
-    with pytest.raises(amf.NotAmf, match="deep"):
-        amf.decode(b"\x0a\x00\x00\x00\x01" * 5000)
-
-
-# --- Chunks ---
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([Type.AUDIO, Type.VIDEO, Type.COMMAND, Type.DATA]),
-            st.binary(max_size=9000),
-            st.integers(0, 2**32 - 1),
-        ),
-        max_size=4,
-    ),
-    st.integers(1, 5000),
-)
-def test_messages_come_out_as_they_went_in(messages, step):
-    """
-    However the network cuts them, with times beyond 24 bits as well.
-    """
-    sent = [
-        Message(type=kind, payload=body, timestamp=at, stream=1) for kind, body, at in messages
-    ]
-    data = cut(Message(type=Type.SET_CHUNK_SIZE, payload=(4096).to_bytes(4)))
-    data += b"".join(cut(message) for message in sent)
-    joiner, found = Joiner(), []
-    for at in range(0, len(data), step):
-        found += joiner.feed(data[at : at + step])
-
-    assert sent == found[1:]
-
-
-def test_short_headers_repeat_what_came_before():
-    """
-    Formats 1 to 3, with times that add up, as servers write them.
-    """
-    first = bytes([0x04]) + (1000).to_bytes(3) + (2).to_bytes(3) + b"\x08\x01\x00\x00\x00ab"
-    second = bytes([0x44]) + (20).to_bytes(3) + (1).to_bytes(3) + b"\x08c"
-    third = bytes([0x84]) + (30).to_bytes(3) + b"d"
-    fourth = bytes([0xC4]) + b"e"
-
-    found = Joiner().feed(first + second + third + fourth)
-
-    assert [b"ab", b"c", b"d", b"e"] == [message.payload for message in found]
-    assert [1000, 1020, 1050, 1080] == [message.timestamp for message in found]
-    assert {(8, 1)} == {(message.type, message.stream) for message in found}
-
-
-def test_an_aborted_message_is_forgotten():
-    """
-    Abort (section 5.4.2) drops what came of it, and the next one is whole.
-    """
-    begun = bytes([0x04]) + bytes(3) + (200).to_bytes(3) + b"\x08\x01\x00\x00\x00" + bytes(128)
-    abort = bytes([0x02]) + bytes(3) + (4).to_bytes(3) + b"\x02" + bytes(4) + (4).to_bytes(4)
-    whole = bytes([0x04]) + bytes(3) + (1).to_bytes(3) + b"\x08\x01\x00\x00\x00x"
-
-    found = Joiner().feed(begun + abort + whole)
-
-    assert [b"x"] == [message.payload for message in found if message.type == Type.AUDIO]
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        bytes([0xC4]) + b"abc",
-        bytes([0x04]) + bytes(3) + (MESSAGE_MAX + 1).to_bytes(3) + b"\x08" + bytes(4),
-        bytes([0x02]) + bytes(3) + (4).to_bytes(3) + b"\x01" + bytes(8),
-    ],
-    ids=["no beginning", "too large", "chunks of nothing"],
-)
-def test_what_breaks_the_rules_is_refused(data):
-    """
-    At once, before memory is spent on it.
-    """
-    with pytest.raises(NotRtmp):
-        Joiner().feed(data)
-
-
-@given(st.binary(max_size=400))
-def test_any_bytes_are_chunks_or_are_refused(data):
-    """
-    A server cannot raise anything else in us.
-    """
-    try:
-        Joiner().feed(data)
-    except NotRtmp:
-        pass
-
-
-# --- Frames ---
-
-
-def through(writer, reader, data, *, keyframe):
-    """Carry one picture as a server does."""
-    found = [reader.video(body) for body in writer.video(data, keyframe=keyframe)]
-    return [body for body in found if body is not None]
-
-
-def test_pictures_come_back_byte_for_byte():
-    """
-    So a self-view and a merge know them again.
-    """
-    writer, reader = TagWriter(), TagReader()
-    for number, data in enumerate(pictures(Codec.H264)):
-        (body,) = through(writer, reader, data, keyframe=number == 0)
-        assert data == body.data
-        assert (number == 0) is body.keyframe
-
-
-@given(st.binary(min_size=1, max_size=1500))
-def test_sound_comes_back_byte_for_byte(raw):
-    """
-    The header that RTMP leaves out is made again.
-    """
-    writer, reader = TagWriter(), TagReader()
-    header, frame = map(reader.audio, writer.audio(with_adts(raw)))
-
-    assert header is None
-    assert with_adts(raw) == frame.data
-    assert 1024 == frame.ticks
-
-
-def test_a_picture_waits_for_what_its_decoder_needs():
-    """
-    Nothing is sent before a keyframe told the parameters, and they are told once.
-    """
-    writer = TagWriter()
-
-    assert [] == writer.video(DELTA, keyframe=False)
-    assert [0, 1] == [body[1] for body in writer.video(SPS + PPS + IDR, keyframe=True)]
-    assert [1] == [body[1] for body in writer.video(SPS + PPS + IDR, keyframe=True)]
-    assert [0, 1] == [body[1] for body in writer.video(SPS + PPS + b"\0" + IDR, keyframe=True)][:2]
-
-
-def test_keyframes_of_others_are_given_their_parameters():
-    """
-    Other publishers tell them in the header only; after a delimiter, before the picture.
-    """
-    writer, reader = TagWriter(), TagReader()
-    header, _ = writer.video(SPS + PPS + IDR, keyframe=True)
-    reader.video(header)
-    delimiter = START + b"\x09\xf0"
-    units = [unit for unit in (delimiter[4:], IDR[4:])]
-    body = b"\x17\x01\0\0\0" + b"".join(len(unit).to_bytes(4) + unit for unit in units)
-
-    assert delimiter + SPS + PPS + IDR == reader.video(body).data
-
-
-@given(st.binary(max_size=64), st.booleans())
-def test_any_tag_is_read_or_refused(data, video):
-    """
-    A damaged tag costs itself, not the leg.
-    """
-    reader = TagReader()
-    for body in (data, b"\x17\x00\0\0\0" + data, b"\x17\x01\0\0\0" + data, b"\xaf\x00" + data):
-        try:
-            (reader.video if video else reader.audio)(body)
-        except NotFlv:
-            pass
-
-
-def test_other_codecs_are_refused_by_name():
-    """
-    HEVC by the enhanced header, VP6, and MP3.
-    """
-    for body in (b"\x90hvc1\0", b"\x14\x01\0\0\0\0"):
-        with pytest.raises(NotFlv, match=r"no H\.264"):
-            TagReader().video(body)
-    with pytest.raises(NotFlv, match="no AAC"):
-        TagReader().audio(b"\x2f\x01\0")
-
-
-def flv_file(tags):
-    """Return a file of tags: (type, time [ms], body)."""
-    data = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"
-    for kind, at, body in tags:
-        head = bytes([kind]) + len(body).to_bytes(3) + at.to_bytes(3) + bytes(4)
-        data += head + body + (11 + len(body)).to_bytes(4)
-    return data
-
-
-def test_ffmpeg_decodes_what_we_write():
-    """
-    Another reader than ours: every picture and every sound.
-    """
-    writer, tags = TagWriter(), []
-    for number, data in enumerate(pictures(Codec.H264, 30)):
-        bodies = writer.video(data, keyframe=number == 0)
-        tags += [(Type.VIDEO, number * 33, body) for body in bodies]
-    for number, data in enumerate(sounds(40)):
-        tags += [(Type.AUDIO, number * 21, body) for body in writer.audio(data)]
-    tags.sort(key=lambda tag: tag[1])
-
-    with av.open(io.BytesIO(flv_file(tags)), format="flv") as film:
-        frames = list(film.decode())
-
-    assert 30 == sum(isinstance(frame, av.VideoFrame) for frame in frames)
-    assert 40 == sum(isinstance(frame, av.AudioFrame) for frame in frames)
-
-
-def test_we_read_what_ffmpeg_writes():
-    """
-    Another writer than ours: FFmpeg's muxer, fed with the same frames.
-    """
-    film = io.BytesIO()
-    with av.open(film, "w", format="flv") as out:
-        video = out.add_stream("libx264", rate=30, options={"tune": "zerolatency"})
-        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
-        for number in range(30):
-            shade = np.full((180, 320, 3), number * 7 % 256, np.uint8)
-            out.mux(video.encode(av.VideoFrame.from_ndarray(shade, format="rgb24")))
-        out.mux(video.encode())
-    data, at, reader, decoder = (
-        film.getvalue(),
-        13,
-        TagReader(),
-        av.CodecContext.create("h264", "r"),
-    )
-    shown = keyframes = 0
-    while at + 11 < len(data):
-        size = int.from_bytes(data[at + 1 : at + 4])
-        body = reader.video(data[at + 11 : at + 11 + size]) if data[at] == Type.VIDEO else None
-        if body is not None:
-            keyframes += body.keyframe
-            shown += len(decoder.decode(av.Packet(body.data)))
-        at += 15 + size
-
-    assert 30 == shown + len(decoder.decode(None))
-    assert keyframes >= 1
-
-
-# --- Times ---
-
-
-def test_times_go_on_when_milliseconds_wrap():
-    """
-    After 49.7 days on air.
-    """
-    times = _Times(Kind.VIDEO)
-    found = [times.ticks(ms % 2**32, 0, 0.0) for ms in (2**32 - 40, 2**32, 2**32 + 40)]
-
-    assert [3600, 3600] == np.diff(found).tolist()
-
-
-def test_sound_is_put_back_on_its_grid():
-    """
-    Milliseconds cannot tell 21.33 ms; a hole is kept.
-    """
-    times = _Times(Kind.AUDIO)
-    exact = [number * 1024 for number in range(100) if number != 50]
-    found = [times.ticks(round(at / 48), 1024, at / 48_000) for at in exact]
-
-    assert np.abs(np.diff(found) - np.diff(exact)).max() <= 48
-    assert {1024} == set(np.diff(found)[:49].tolist()) == set(np.diff(found)[51:].tolist())
-
-
-def test_times_grow_when_another_publisher_begins_anew():
-    """
-    Its clock starts at zero; ours goes on by the time that passed.
-    """
-    times = _Times(Kind.VIDEO)
-    found = [times.ticks(ms, 0, now) for ms, now in ((50_000, 1.0), (50_033, 1.033), (0, 2.033))]
-
-    assert 90_000 == pytest.approx(found[2] - found[1], abs=90)
-    assert found == sorted(set(found))
 
 
 # --- Addresses ---
