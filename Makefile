@@ -47,11 +47,12 @@ docs: $(READY)  ## Write the generated pages of docs/ anew from the code.
 	@$(BIN)/python docs/make.py
 
 # The tool that resolves lives in an environment of its own, so .venv holds the lock and no more.
+# Agora's SDK is left out: to build its wheel is to download a native library without looking at TLS.
 lock: $(READY)  ## Resolve the dependencies of pyproject.toml anew into requirements/lock.txt.
 	@$(BIN)/python -m venv var/lock && var/lock/bin/python -m pip install --quiet $(LOCK_TOOL)
 	@var/lock/bin/uv pip compile pyproject.toml --all-extras --group dev --group interop --group bench --group build $(LOCK_ARGS) \
 		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --quiet --output-file requirements/lock.txt
+		--no-emit-index-url --no-emit-find-links --no-emit-package agora-python-server-sdk --quiet --output-file requirements/lock.txt
 
 clean:  ## Remove the environment, caches and results; the next target builds anew.
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -11,6 +11,7 @@ import click
 from ..client.assembly import make_backend, make_providers
 from ..client.config import Config, Setting
 from ..client.secret import Secret
+from ..media.address import without_stream_key
 from .output import Invocation, emit_json, emit_table, json_option, pass_invocation
 
 
@@ -67,8 +68,11 @@ async def _judge(loaded: Config) -> dict[str, Any]:
 
 def _sentence(verdict: dict[str, Any]) -> str:
     what = verdict["file"] or "The configuration (no file, only defaults and the environment)"
-    names = ", ".join(verdict["providers"]) or "none"
-    return f"{what} is good. Providers: {names}. Backend: {verdict['backend'] or 'none'}."
+    names, backend = ", ".join(verdict["providers"]) or "none", verdict["backend"] or "none"
+    said = f"{what} is good. Providers: {names}. Backend: {backend}."
+    if not verdict["providers"] and not verdict["backend"]:
+        said += " To publish or watch, add a [[provider]] table or a [backend]."
+    return said
 
 
 def _row(setting: Setting) -> dict[str, Any]:
@@ -76,6 +80,8 @@ def _row(setting: Setting) -> dict[str, Any]:
     if isinstance(value, Secret):
         origin = f"{origin}, {value}" if str(value) != f"${origin}" else origin
         value = "(set)" if value.is_set(os.environ) else "(not set)"
+    elif isinstance(value, str):
+        value = without_stream_key(value)
     return {
         "key": setting.name,
         "value": value,

@@ -47,6 +47,10 @@ def conformance(ctx: click.Context, invocation: Invocation, name: str, as_json: 
             click.echo(_line(finding))
         kept = sum(finding.is_kept for finding in report.findings)
         click.echo(f"{name}: {kept} of {len(RULES)} rules kept")
+        if kept < len(report.findings) < len(RULES):
+            click.echo(
+                f"the rest was not tried: `hitless doctor {name}` looks for the cause", err=True
+            )
     if not report.passed:
         ctx.exit(FAILED)
 

@@ -124,7 +124,12 @@ async def _canary(provider: Provider) -> Finding:
     finally:
         await canary.aclose()
     if not ended.probe.ok:
-        fix = "try `hitless conformance` for the details of its contract"
+        if ended.probe.own_trouble:
+            fix = f"look at this machine, or try `hitless conformance {provider.name}`"
+        elif ended.publish_s is None:
+            fix = "check its address and its credential: `hitless config` says where each is from"
+        else:
+            fix = "check the address and the credential that viewers use"
         return Finding(step="media", verdict=Verdict.BAD, says=ended.probe.because, fix=fix)
     if ended.first_media_s is None:
         says = f"published within {ended.publish_s or 0.0:.2f} s; it cannot be watched from here"

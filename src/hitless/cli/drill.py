@@ -76,7 +76,7 @@ def drill(
         )
         return
     wanted = chosen(names, is_alone=is_alone)
-    providers = mix([name.strip() for name in mixed.split(",")] if mixed else [])
+    providers = mix([name.strip() for name in mixed.split(",")] if mixed is not None else [])
     is_quiet = str(to) == "-"
     if to is not None and not is_quiet:
         _write(to, [])  # what cannot be written is known before the drills have run

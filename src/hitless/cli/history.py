@@ -118,10 +118,10 @@ def incident(server: Server, since: float, output: Path | None, as_json: bool) -
     Collect what happened into one JSON document.
 
     It holds the audit log, the providers with their verdicts, the settings, the streams that are
-    on or changed in that time, and what the node that answers observed and concluded, which
-    `hitless replay` judges again. Keys, tokens and passwords are taken out. Names of streams are
-    not, but for those in what was observed: there streams, clients and networks have other
-    names, the same one for the same.
+    on or changed in that time, and what the node that answers observed and concluded, what it
+    ordered its hands and how it moved its fleet, which `hitless replay` decides again. Keys,
+    tokens and passwords are taken out. Names of streams are not, but for those in what was
+    decided: there streams, clients and networks have other names, the same one for the same.
 
     \b
     Examples:
@@ -218,6 +218,8 @@ def _flat(value: object) -> dict[str, object]:
 def _short(value: object) -> str:
     if value is None:
         return "none"
+    if isinstance(value, list):
+        value = ", ".join(map(str, value)) or "none"
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= 30 else text[:29] + "…"
 

@@ -12,6 +12,7 @@ import click
 from ..errors import ConfigError
 from ..lab import control
 from ..lab.faults import CATALOGUE, find, numbers
+from ..lab.stage import PROVIDERS, SERVER
 from .output import Invocation, emit_json, emit_table, json_option, pass_invocation
 from .running import check_source, run_until_interrupted
 
@@ -70,6 +71,7 @@ def break_(name: str, fault: str | None, number: tuple[float, ...]) -> None:
       hitless lab break agora killed
       hitless lab break agora loss 0.05 0.1
     """
+    _check_name(name)
     if fault is None:
         emit_table(("fault", "numbers", "what it does"), [_described(one) for one in CATALOGUE])
         return
@@ -93,6 +95,7 @@ def heal(name: str) -> None:
     Examples:
       hitless lab heal agora
     """
+    _check_name(name)
     asyncio.run(control.call("POST", "/heal", {"name": name}))
     click.echo(f"{name} is well again")
 
@@ -123,6 +126,13 @@ def status(as_json: bool) -> None:
     emit_table(("stand-in", "process", "broken by", "publisher", "viewer"), rows)
     for measured in told["measured"]:
         click.echo(f"gap {measured['what']}: {measured['gap_s']:.3f} s")
+
+
+def _check_name(name: str) -> None:
+    # As the running lab would say it; without a fault none is asked.
+    if name not in (*PROVIDERS, SERVER, "*"):
+        known = ", ".join((*PROVIDERS, SERVER))
+        raise ConfigError(f"nothing called {name[:80]!r} can be broken: give one of {known}")
 
 
 def _described(fault: Any) -> tuple[str, str, str]:

@@ -7,6 +7,7 @@ from typing import Final
 import click
 import msgspec
 
+from ..client.stream_id import check_stream_id
 from ..server.wire import Move, Moved, Nothing, Stream, StreamList
 from .calls import (
     FLEET_S_MAX,
@@ -88,6 +89,7 @@ def streams(
     if stream is not None:
         if provider is not None or ended:
             raise click.UsageError("give a STREAM, or --provider and --ended", ctx=ctx)
+        check_stream_id(stream)
         one = one_stream(server, stream)
         if as_json:
             emit_json(msgspec.to_builtins(one))
@@ -95,11 +97,13 @@ def streams(
             facts(_described(one))
         return
     found, is_cut = some_streams(server, limit=limit, provider=provider, ended=ended)
+    if provider is not None and not found:
+        one_provider(server, provider)  # a name that is not there is no empty provider
     if as_json:
         emit_json(msgspec.to_builtins(found))
     elif not found:
-        where = f" on {provider}" if provider else ""
-        click.echo(f"no stream {'that is over' if ended else 'is on'}{where}", err=True)
+        where = f" on {provider}" if provider else "" if ended else " on"
+        click.echo(f"no stream {'has ended' if ended else 'is'}{where}", err=True)
     else:
         head = ("stream", "state", "provider", "media", "viewers", "epoch", "since", "because")
         table(head, map(_row, found))
@@ -155,6 +159,7 @@ def switch(
     if stream is not None:
         if target is not None or share != 1.0:
             raise click.UsageError("--to and --share go with --from", ctx=ctx)
+        check_stream_id(stream)
         moved = _move(server, Move(stream=stream, provider=provider or "", because=because))
         now = one_stream(server, stream)
         if as_json:
@@ -195,6 +200,7 @@ def end(server: Server, stream: str, because: str, as_json: bool) -> None:
     Examples:
       hitless end morning-show --because "asked for by the owner"
     """
+    check_stream_id(stream)
     body = {"stream": stream, "because": because}
     server.ask(Nothing, "POST", "/v1/admin/end", needs=Needs.OPERATOR, body=body)
     if as_json:

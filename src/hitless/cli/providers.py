@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -171,14 +172,21 @@ _CHANGES: Final = (
     click.option(
         "--active/--disable", "is_active", default=None, help="May streams use it, or not."
     ),
-    click.option("--weight", type=float, help="Its share of streams when many move at once."),
-    click.option("--starts-per-s", type=float, help="How many starts a second it accepts."),
+    click.option(
+        "--weight", type=click.FloatRange(0), help="Its share of streams when many move at once."
+    ),
+    click.option(
+        "--starts-per-s",
+        type=click.FloatRange(0, min_open=True),
+        help="How many starts a second it accepts.",
+    ),
     click.option(
         "--price",
         multiple=True,
         metavar="KEY=VALUE",
         help="per_minute of a publisher or a viewer, per_gb, currency; all of them, or none.",
     ),
+    click.option("--no-price", is_flag=True, help="Take its price away."),
 )
 
 
@@ -200,7 +208,7 @@ def add(server: Server, /, name: str, because: str, as_json: bool, **given: Any)
       hitless providers add agora --adapter whip --url https://live.example.com/whip/{stream}
       hitless providers add whip --url https://b.example.com/whip --secret-env token=B_TOKEN
     """
-    change = _change(given, {})
+    change = _change(given, {}, ())
     if any(one.name == name for one in all_providers(server)):
         raise ConfigError(f"{name} is there already: use `hitless providers change {name}`")
     made = server.ask(
@@ -240,7 +248,7 @@ def change(server: Server, /, name: str, because: str, as_json: bool, **given: A
       hitless providers change agora --secret-file token=agora.token
     """
     before = one_provider(server, name)
-    said = _change(given, before.config)
+    said = _change(given, before.config, before.secrets)
     if said == ProviderChange():
         raise click.UsageError("nothing to change was said", ctx=click.get_current_context())
     plain = ("is_active", "priority", "is_default")
@@ -295,17 +303,20 @@ def changed(
 # --- Inside ---
 
 
-def _change(given: Mapping[str, Any], before: Json) -> ProviderChange:
+def _change(given: Mapping[str, Any], before: Json, sealed: Collection[str]) -> ProviderChange:
     """
     Return the change that the options mean.
 
     Args:
         given: The options.
         before: The provider's configuration as it is.
+        sealed: The names of the secrets that it has.
 
     Raises:
         ConfigError: An option makes no sense, or a secret cannot be read; never quotes one.
     """
+    if given["no_price"] and given["price"]:
+        raise ConfigError("give --price or --no-price, not both")
     config = dict(_pairs("--config", given["config"]))
     for option in ("url", "view_url"):
         if given[option] is not None:
@@ -323,22 +334,29 @@ def _change(given: Mapping[str, Any], before: Json) -> ProviderChange:
             now[key] = read_option(key, Given(value=text, origin="--config", is_text=True))
         elif now.pop(key, None) is None:
             raise ConfigError(f"--config {key}=: there is no {key} to take away")
-    secrets: dict[str, str | None] = dict.fromkeys(given["no_secret"])
-    for key, variable in _pairs("--secret-env", given["secret_env"]):
-        secrets[key] = Secret(key=key, variable=variable).read(os.environ)
-    for key, file in _pairs("--secret-file", given["secret_file"]):
-        secrets[key] = Secret(key=key, file=Path(file)).read(os.environ)
     return ProviderChange(
         adapter=given["adapter"],
         is_active=given["is_active"],
         priority=given["priority"],
         is_default=given["is_default"],
         config=now if config else None,
-        price=_price(given["price"]),
-        secrets=secrets or None,
+        price={} if given["no_price"] else _price(given["price"]),
+        secrets=_secrets(given, sealed) or None,
         weight=given["weight"],
         starts_per_s=given["starts_per_s"],
     )
+
+
+def _secrets(given: Mapping[str, Any], sealed: Collection[str]) -> dict[str, str | None]:
+    for key in given["no_secret"]:
+        if key not in sealed:
+            raise ConfigError(f"--no-secret {key}: there is no {key} to take away")
+    secrets: dict[str, str | None] = dict.fromkeys(given["no_secret"])
+    for key, variable in _pairs("--secret-env", given["secret_env"]):
+        secrets[key] = Secret(key=key, variable=variable).read(os.environ)
+    for key, file in _pairs("--secret-file", given["secret_file"]):
+        secrets[key] = Secret(key=key, file=Path(file)).read(os.environ)
+    return secrets
 
 
 def _price(given: Iterable[str]) -> Json | None:
@@ -350,6 +368,10 @@ def _price(given: Iterable[str]) -> Json | None:
             found[key] = text if key == "currency" else float(text)
         except ValueError:
             raise ConfigError(f"--price {key}={text}: give a number") from None
+        if key != "currency" and not 0 <= found[key] < math.inf:
+            raise ConfigError(f"--price {key}={text}: give 0 or more")
+    if found.keys() == {"currency"}:
+        raise ConfigError("--price currency: give per_minute or per_gb as well")
     return found or None
 
 

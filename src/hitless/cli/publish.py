@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from ..client.live import LiveStreamingProvider, check_stream_id
+from ..client.live import LiveStreamingProvider
 from ..client.session import LiveSession
+from ..client.stream_id import check_stream_id
 from ..media.frame import Codec
 from ..media.source import Quality
 from .output import Invocation, json_option, pass_invocation

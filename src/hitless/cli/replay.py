@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..client.stream_id import check_stream_id
 from ..core.events import Announce, Effect
 from ..core.replay import replay as rerun
 from ..core.state import State
@@ -17,7 +18,6 @@ from ..errors import ConfigError
 from .calls import Server, asks_server
 from .history import why_from_server
 from .output import FAILED, emit_json, json_option
-from .rejudge import incident_in, show_again
 
 
 @click.command()
@@ -29,14 +29,17 @@ def replay(ctx: click.Context, file: Path, as_json: bool) -> None:
     Run a recorded incident again: the same effects, or a bug.
 
     FILE was written by `--record`, by the lab (it says where), or by `hitless incident`: then
-    what the server observed is judged again, and must give the verdicts that it gave. Exit
-    status 1 if it does not.
+    what the server observed is judged again, the steps of its hands are run again and its fleet
+    moves are decided again, and must give the verdicts, effects and moves that they gave. Exit
+    status 1 if they do not.
 
     \b
     Examples:
       hitless replay incident.jsonl
       hitless replay incident.json --json
     """
+    from .rejudge import incident_in, show_again  # here: it costs what `why` does not need
+
     document = incident_in(file)
     if document is not None:
         if not show_again(document, file, as_json=as_json):
@@ -82,6 +85,7 @@ def why(server: Server, stream: str, file: Path | None, as_json: bool) -> None:
       hitless why morning-show
       hitless why morning-show --record incident.jsonl
     """
+    check_stream_id(stream)
     if file is None:
         why_from_server(server, stream, as_json=as_json)
         return
@@ -91,12 +95,15 @@ def why(server: Server, stream: str, file: Path | None, as_json: bool) -> None:
 def _why_from_record(file: Path, stream: str, *, as_json: bool) -> None:
     history: list[dict[str, Any]] = []
     state, begun_s = State(), 0.0
+    known: dict[str, None] = {}
     for number, (now, _, effects, after) in enumerate(rerun(_lines(file))):
         begun_s = now if number == 0 else begun_s
         state = after
+        known |= {one.stream: None for one in effects if isinstance(one, Announce) and one.stream}
         history += [_entry(one, now - begun_s) for one in effects if _concerns(one, stream)]
-    if not history:
-        raise ConfigError(f"the record {file} knows no stream called {stream!r}")
+    if stream not in known:
+        there = ", ".join(known) or "none"
+        raise ConfigError(f"the record {file} knows no stream called {stream!r}; it has: {there}")
     sessions = [s for s in state.sessions.values() if s.stream == stream]
     here = {s.role.value: {"provider": s.provider, "phase": s.phase.value} for s in sessions}
     if as_json:
@@ -153,6 +160,10 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
                 except ValueError:
                     if not line.endswith("\n"):
                         return  # the writer was killed in the middle of its last line
-                    raise ConfigError(f"{file}:{number} is not a line of a record") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"cannot read {file}: {getattr(exc, 'strerror', exc)}") from exc
+                    raise ConfigError(
+                        f"{file}:{number} is not a line of a record: give a file by --record"
+                    ) from None
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{file} is no record: give a file by --record") from exc
+    except OSError as exc:
+        raise ConfigError(f"cannot read {file}: {exc.strerror}") from exc

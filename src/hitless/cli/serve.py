@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
+import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,6 +103,10 @@ def serve(
         proxies=table.proxies,
     )
     address.check()
+    _check_certificate(address)
+    _check_database(database)
+    if not only_check:  # which is for a server that runs as well
+        _check_port(address)
     environ, made = serving.keys_beside(database, os.environ)
     if made is not None:
         click.echo(
@@ -117,6 +123,7 @@ def serve(
         allow_private=parse_allowed(table.allow_private.replace(",", " ").split()),
     )
     if only_check:
+        serving.log_json(logging.WARNING)  # what it says is for eyes
         asyncio.run(_check(config, address, environ))
         return
     serving.log_json()
@@ -134,8 +141,53 @@ def serve(
     asyncio.run(serving.serve(config, address, environ, ready))
 
 
+def _check_certificate(address: Address) -> None:
+    """Refuse a certificate or key that cannot be used, before anything is opened."""
+    if address.certificate is None or address.private_key is None:
+        return
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(address.certificate, address.private_key, password="")
+    except OSError as exc:  # ssl.SSLError is one
+        raise ConfigError(
+            f"{address.certificate} and {address.private_key} cannot be used: give a PEM "
+            "certificate and its private key, without a password"
+        ) from exc
+
+
+def _check_database(database: str) -> None:
+    """Refuse what can be no database, before keys are made beside it; never quotes a URL."""
+    path = Path(database.removeprefix("sqlite:///"))
+    if database.startswith(("postgresql://", "postgres://")):
+        return
+    if "://" in database.removeprefix("sqlite:///"):
+        raise ConfigError("no such kind of database: give a file, or postgresql://user@host/name")
+    if path.is_dir():
+        raise ConfigError(f"the database {path} is a folder: give a file in it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {path.parent} for the database: make it first")
+
+
+def _check_port(address: Address) -> None:
+    """Refuse an address that cannot be had, before anything is opened."""
+    try:
+        found = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, kind, protocol, _, place = found[0]
+        with socket.socket(family, kind, protocol) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(place)
+    except OSError as exc:
+        raise ConfigError(
+            f"cannot listen on {address.host}:{address.port}: {exc.strerror}; give another "
+            "address or port with --listen"
+        ) from exc
+
+
 async def _check(config: NodeConfig, address: Address, environ: dict[str, str]) -> None:
     """Open everything once and say what is there."""
+    from ..server.api_control import ask_accounts
     from ..server.node import opened
 
     async with opened(config, environ) as node:
@@ -144,10 +196,20 @@ async def _check(config: NodeConfig, address: Address, environ: dict[str, str]) 
         click.echo(f"keys       {len(node.ring)} API keys; vault and plan keys are usable")
         rows = node.providers.rows.values()
         faulty = node.providers.faults
+        asked = await ask_accounts(
+            (row for row in rows if row.is_active and row.name not in faulty),
+            node.providers.secrets,
+            allow_private=config.allow_private,
+        )
         for row in sorted(rows, key=lambda row: row.priority):
             state = faulty.get(row.name) or ("active" if row.is_active else "disabled")
+            if (answer := asked.get(row.name)) is not None:
+                state += f"; {answer.because}" if answer.ok else f", but {answer.because}"
             click.echo(f"provider   {row.name} ({row.adapter}): {state}")
         if not rows:
             click.echo("provider   none yet: add one with `hitless providers add`")
     if faulty:
-        raise ConfigError(f"{', '.join(faulty)} cannot be used: give the secrets anew")
+        raise ConfigError(
+            f"{', '.join(faulty)} cannot be used: give the secrets anew, or the "
+            "key that sealed them in HITLESS_VAULT_KEY"
+        )

@@ -16,9 +16,24 @@ from .output import Invocation, emit_json
 from .running import run_until_interrupted
 
 
+def in_a_folder(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+    """
+    Refuse a file that could not be made, before anything is started; a callback of options.
+
+    Raises:
+        BadParameter: Its folder is not there, or may not be written.
+    """
+    if value is not None and not value.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {value.parent}")
+    if value is not None and not os.access(value.parent, os.W_OK):
+        raise click.BadParameter(f"we may not write in {value.parent}")
+    return value
+
+
 record_option = click.option(
     "--record",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    callback=in_a_folder,
     metavar="FILE",
     help="Record every event to FILE, for `hitless replay` and `hitless why`.",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 import msgspec
 
@@ -11,8 +13,20 @@ from .output import emit_json, json_option
 from .words import duration, moment, table
 
 
+def _month(_: click.Context, __: click.Parameter, value: str) -> str:
+    if value and re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", value, re.ASCII) is None:
+        raise click.BadParameter(f"{value!r} is no month: write 2026-11")
+    return value
+
+
 @click.command()
-@click.option("--month", default="", metavar="YYYY-MM", help="Of UTC; else the current one.")
+@click.option(
+    "--month",
+    default="",
+    callback=_month,
+    metavar="YYYY-MM",
+    help="Of UTC; else the current one.",
+)
 @asks_server
 @json_option
 def usage(server: Server, month: str, as_json: bool) -> None:
@@ -60,7 +74,9 @@ def history(server: Server, provider: str, since: float, hours: bool, as_json: b
     """
     Show how a provider did, by minute or hour.
 
-    Minutes are kept for two days, hours for 400.
+    Up is the verdict, in which media that reach clients outweigh probes. Errors are the share of
+    probes, starts and joins that failed; so both may be high. Minutes are kept for two days,
+    hours for 400.
 
     \b
     Examples:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from ..client.live import LiveStreamingProvider, check_stream_id
+from ..client.live import LiveStreamingProvider
 from ..client.session import LiveSession
+from ..client.stream_id import check_stream_id
 from .output import Invocation, json_option, pass_invocation
-from .streams import make_client, record_option, run_session
+from .streams import in_a_folder, make_client, record_option, run_session
 
 
 @click.command()
@@ -20,7 +21,8 @@ from .streams import make_client, record_option, run_session
 @click.option(
     "--to",
     "to_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    callback=in_a_folder,
     metavar="FILE",
     help="Write it to FILE (.webm, .mkv or .mp4) without re-encoding.",
 )

@@ -329,7 +329,8 @@ def _base(url: str, *, in_clear: bool) -> str:
     is_near = re.fullmatch(r"localhost|::1|127(\.\d{1,3}){3}", parsed.host or "")
     if parsed.scheme == "http" and not is_near and not in_clear:
         raise ConfigError(
-            "headers would go in clear to the backend: use https, or say allow_http=True"
+            "headers would go in clear to the backend: use https, or allow_http = true if the way "
+            "there is safe"
         )
     return str(parsed).rstrip("/")
 

@@ -24,6 +24,7 @@ from .keys import (
     PROVIDER_KEYS,
     Given,
     Key,
+    check_listen,
     check_url,
     read,
     read_option,
@@ -211,6 +212,8 @@ def _built(settings: list[Setting], section: str, kind: Callable[..., T]) -> T:
 def _server(settings: list[Setting]) -> ServerTable:
     values = {row.name.removeprefix("server."): row.value for row in settings
               if row.name.startswith("server.")}  # fmt: skip
+    listen = next(row for row in settings if row.name == "server.listen")
+    check_listen(listen.name, Given(value=listen.value, origin=listen.origin))
     return ServerTable(**values)
 
 

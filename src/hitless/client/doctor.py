@@ -162,6 +162,8 @@ async def _clock(
 def _words(exc: BaseException) -> str:
     if isinstance(exc, TimeoutError):
         return f"no answer within {STEP_S_MAX:g} s"
+    if isinstance(exc, ssl.SSLError):  # its number is OpenSSL's, not the system's
+        return "it does not speak TLS, or not with us"
     number = getattr(exc, "errno", None)
     if isinstance(exc, socket.gaierror) or not isinstance(number, int) or number <= 0:
         return str(getattr(exc, "strerror", "") or type(exc).__name__)

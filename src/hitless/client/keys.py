@@ -283,6 +283,23 @@ def check_url(name: str, given: Given, schemes: tuple[str, ...] = ()) -> None:
         )
 
 
+def check_listen(name: str, given: Given) -> None:
+    """
+    Check the form of an address to listen at, as `hitless serve` takes it.
+
+    Raises:
+        ConfigError: It has no port, or one that cannot be.
+    """
+    port = given.value.rpartition(":")[2] if isinstance(given.value, str) else ""
+    has_colon = isinstance(given.value, str) and ":" in given.value
+    is_number = port.isascii() and port.isdigit() and len(port) <= 5
+    if not has_colon or not is_number or int(port) > 65535:
+        raise ConfigError(
+            f"{given.origin}: {name} = {_shown(given.value)} is not possible: give HOST:PORT, "
+            "127.0.0.1:8080"
+        )
+
+
 def literal(text: str) -> object:
     """Return a number, boolean, list or table written as TOML; any other text as it is."""
     if "\n" in text:

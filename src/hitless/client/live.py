@@ -30,6 +30,7 @@ from .control import ControlPlane
 from .manager import ProviderStatus, StreamingProviderManager
 from .session import LiveSession, Opening
 from .stream import LiveStream
+from .stream_id import check_stream_id
 from .telemetry import Record
 from .view import LiveView
 
@@ -37,7 +38,6 @@ from .view import LiveView
 Credentials = Callable[[str], Awaitable[Mapping[str, Any]]]
 """Called with a provider's name; returns what its adapter needs beyond the public config."""
 
-_STREAM_CHARS_MAX = 200
 _RETIRED_MAX = 4
 """Adapters kept for their legs after the backend changed their config; the oldest is closed."""
 
@@ -272,24 +272,6 @@ class LiveStreamingProvider:
         for session in self._open:
             if isinstance(session, kind) and stream in (None, session.stream):
                 await session.aclose()
-
-
-def check_stream_id(stream: str) -> None:
-    """
-    Check a stream's id. It goes into URLs percent-encoded, so most characters are fine.
-
-    Raises:
-        ConfigError: It is empty, too long, or has control characters.
-    """
-    if not isinstance(stream, str) or not stream.strip():
-        raise ConfigError("the stream id is empty: give 1 to 200 characters")
-    if len(stream) > _STREAM_CHARS_MAX:
-        raise ConfigError(f"the stream id has {len(stream)} characters: give 1 to 200")
-    if not stream.isprintable() or stream in (".", ".."):
-        raise ConfigError(
-            f"the stream id {stream!r} has characters that no URL can carry: leave out control "
-            "characters"
-        )
 
 
 class _Adapters:

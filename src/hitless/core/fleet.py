@@ -18,8 +18,11 @@ import numpy as np
 
 from ..errors import ConfigError
 from .pacing import Slots, Times, reserve, slot_s
-from .rendezvous import Constraint, draw, place, place_next
+from .rendezvous import Constraint, Keys, draw, place, place_next
 
+
+_ROOM: Final = "room:"
+"""Salt of the draw that says which streams with media may move."""
 
 _RESOLUTION_S: Final = 1e-6
 """Times of this century, in seconds since 1970, are no finer than 0.24 us [s]."""
@@ -205,6 +208,29 @@ def due(
     return Deal(moves=tuple(moves), held={why: count for why, count in held.items() if count})
 
 
+def share_for(keys: Keys, count: int) -> float:
+    """
+    Return the `FleetMove.live_share` by which `count` of these streams with media may move.
+
+    Those of one group share a key and go together, so it may be more: see `going`. It lies
+    between two draws: a draw itself would tell a stream's key to whoever reads the plan.
+
+    Args:
+        keys: Of each stream, as `Moving.key`.
+        count: How many; beyond the number of keys: all.
+    """
+    if count <= 0:
+        return 0.0
+    drawn = np.sort(draw(keys, _ROOM))
+    above = drawn[drawn > drawn[min(count, len(keys)) - 1]] if len(keys) else drawn
+    return float((drawn[-len(above) - 1] + above[0]) / 2.0) if len(above) else 1.0
+
+
+def going(keys: Keys, live_share: float) -> int:
+    """Return how many of these streams with media may move by a `FleetMove.live_share`."""
+    return int(np.count_nonzero(draw(keys, _ROOM) <= live_share))
+
+
 def _is_affected(move: FleetMove, stream: Moving) -> bool:
     if move.source is not None:
         return stream.provider == move.source
@@ -248,7 +274,7 @@ def _free_to_go(
     if move.live_per_minute is not None and move.live_per_minute <= 0:
         held["only streams without media move"] += len(live)
         return []
-    drawn = draw(np.array([stream.key for stream, _ in live], np.uint64), "room:")
+    drawn = draw(np.array([stream.key for stream, _ in live], np.uint64), _ROOM)
     free = [item for item, at in zip(live, drawn.tolist(), strict=True) if at <= move.live_share]
     held["no room at the targets"] += len(live) - len(free)
     return free

@@ -8,7 +8,7 @@ the verdicts after the last one. Judging again gives the same news and the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
@@ -48,14 +48,14 @@ class Entry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejudged:
     """
-    One entry judged again.
+    One entry judged again; `replay` and `fleet_replay` say by it what they decided again.
 
     Attributes:
         at_s: When it happened [s].
         kind: The observation's name, or `Forgotten`.
         fields: Those of the observation, as JSON.
-        told: The news that were recorded, as JSON.
-        now: The news that it gives now.
+        told: The news (effects, moves) that were recorded, as JSON.
+        now: What it gives now.
         is_same: Whether they are the same.
     """
 
@@ -93,7 +93,7 @@ def rejudge(recording: Mapping[str, Any]) -> tuple[list[Rejudged], list[str]]:
     """
     if recording.get("format") != FORMAT:
         raise ConfigError(f"not a recording of format {FORMAT}")
-    seen = _without_reasons if recording.get("has_changed_reasons") else _as_it_is
+    seen = as_compared(has_changed_reasons=bool(recording.get("has_changed_reasons")))
     rules = value_of(Rules, recording.get("rules"))
     standing: Standing = value_of(Standing, recording.get("before"))
     lines, found = recording.get("entries"), list[Rejudged]()
@@ -120,6 +120,11 @@ def rejudge(recording: Mapping[str, Any]) -> tuple[list[Rejudged], list[str]]:
         if seen(told_after.get(name)) != seen(now_after.get(name))
     ]
     return found, differences
+
+
+def as_compared(*, has_changed_reasons: bool) -> Callable[[Any], Any]:
+    """Return what makes JSON values comparable: without reasons, if those were rewritten."""
+    return _without_reasons if has_changed_reasons else _as_it_is
 
 
 def _as_it_is(value: Any) -> Any:

@@ -91,7 +91,7 @@ def targets(source: str, candidates: Mapping[str, Candidate], *, dark: int, live
     over = int(max(0, dark - room)) if chosen else 0
     weights = _spread(chosen, dark + moving, over)
     words = ", ".join(f"{name} {part:.0%}" for name, part in weights.items())
-    because = f"from {source}: {words}" if words else f"from {source}: nobody to go to"
+    because = f"from {source}: {words or _nobody(source, left_out)}"
     if moving < live:
         because += f"; {live - moving} of {live} with media stay: no room"
     return Targets(
@@ -102,6 +102,11 @@ def targets(source: str, candidates: Mapping[str, Candidate], *, dark: int, live
         over=over,
         because=because,
     )
+
+
+def _nobody(source: str, left_out: Mapping[str, str]) -> str:
+    whys = [f"{name}: {why}" for name, why in left_out.items() if name != source]
+    return f"nobody to go to ({'; '.join(whys)})" if whys else "nobody to go to"
 
 
 def _unfit(source: str, name: str, one: Candidate) -> str:

@@ -3,19 +3,27 @@ An incident as values: events with their times, encoded to JSON-able dictionarie
 
 The first line of a record is its header (version, seed, policy); each further line is one event.
 Replaying gives the same effects as the first time, byte for byte.
+
+What a server keeps of a hand is the same with three things more: it is one object, it may begin in
+the middle, with the state before, and each event has the effects that it had.
 """
 
 from __future__ import annotations
 
+import collections.abc
+import math
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from enum import Enum
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
 from .events import Effect, Event
+from .judgement import Rejudged, as_compared
+from .listing import Listed
+from .plain import plain
 from .policy import Policy
 from .state import State
 from .step import step
@@ -89,6 +97,93 @@ def replay(
         yield now, event, effects, state
 
 
+# --- The steps of a hand ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step: when [s], the event, and the effects that it had."""
+
+    at_s: float
+    event: Event
+    effects: tuple[Effect, ...]
+
+
+def steps_line(policy: Policy, before: State, steps: Iterable[Step]) -> dict[str, Any]:
+    """Return the steps of one hand as JSON: a header, the state before, events with effects."""
+    lines = list[dict[str, Any]]()
+    for one in steps:
+        line = encode(one.event, one.at_s)
+        effects = {"effects": [_effect(effect) for effect in one.effects]} if one.effects else {}
+        lines.append({**line, **effects})
+    return {**header(policy, before.seed), "before": _whole(before), "steps": lines}
+
+
+def rerun(record: Mapping[str, Any], *, has_changed_reasons: bool = False) -> list[Rejudged]:
+    """
+    Run the steps of a hand again, up to the first that has other effects.
+
+    What comes after that one began in a state that is not known any more.
+
+    Raises:
+        ConfigError: They are no steps of a hand.
+    """
+    policy, _ = begin(record)
+    seen = as_compared(has_changed_reasons=has_changed_reasons)
+    try:
+        state: State = _value(State, record["before"])
+        lines = [dict(line) for line in record["steps"]]
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise ConfigError("the recorded steps of a hand are damaged") from exc
+    found = list[Rejudged]()
+    for line in lines:
+        told = line.pop("effects", [])
+        event, now = decode(line)
+        try:
+            state, effects = step(policy, state, event, now)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
+            because = f"the recorded steps of a hand contradict themselves: {type(exc).__name__}"
+            raise ConfigError(because) from None
+        again = [_effect(effect) for effect in effects]
+        is_same = seen(told) == seen(again)
+        kind = str(line.pop("event"))
+        found.append(
+            Rejudged(at_s=now, kind=kind, fields=line, told=told, now=again, is_same=is_same)
+        )
+        if not is_same:
+            break
+    return found
+
+
+def _effect(effect: Effect) -> dict[str, Any]:
+    return {"effect": type(effect).__name__, **plain(effect)}
+
+
+def _whole(value: Any) -> Any:
+    """
+    Return a state for JSON: mappings are lists of pairs, for their order decides.
+
+    But not the public configuration of a provider: that is JSON.
+    """
+    if isinstance(value, Listed):
+        named = {f.name: getattr(value, f.name) for f in fields(value)}
+        return {**named, "config": dict(value.config)}
+    if isinstance(value, Enum) or value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if is_dataclass(value):
+        return {f.name: _whole(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return [[key, _whole(inner)] for key, inner in value.items()]
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return [_whole(inner) for inner in value]
+
+
+# --- Values and JSON ---
+
+
 def _plain(value: object) -> dict[str, Any]:
     assert is_dataclass(value)
     assert not isinstance(value, type)
@@ -104,6 +199,10 @@ def _value(kind: Any, data: Any) -> Any:  # Any: the types come from the records
         return _value(next(arg for arg in inner if arg is not type(None)), data)
     if origin is tuple:
         return tuple(_value(inner[0], item) for item in data)
+    if origin is frozenset:
+        return frozenset(data)
+    if origin is collections.abc.Mapping and isinstance(data, list):
+        return {str(key): _value(inner[1], item) for key, item in data}
     if origin is not None:
         return dict(data)
     if is_dataclass(kind):

@@ -123,6 +123,7 @@ def _hear(turn: Turn, event: Event) -> None:  # noqa: C901 -- a flat dispatch, o
         case ListUnavailable():
             if event.answered:
                 turn.answered()
+            turn.list_failed = event.because
             turn.say("list.unavailable", event.because)
             _each(turn, lambda s: _role(s).listed(turn, s))
         case HealthChecked():

@@ -39,6 +39,7 @@ class Turn:
         self.effects: list[Effect] = []
         self.standing: defaultdict[str, Standing] = defaultdict(Standing, state.standing)
         self.opened_circuits: dict[str, str] = {}
+        self.list_failed: str | None = None
         for name in list(self.standing):
             self._set(name, health.cooled(policy, self.standing[name], now), "the ban ran out")
 
@@ -150,8 +151,16 @@ class Turn:
     def why_nobody(self) -> str:
         """Say why nobody is active."""
         listed = self.state.listed
-        names = ", ".join(entry.name for entry in listed.providers) if listed else ""
-        return f"every provider is disabled: {names}" if names else "no provider list to go by"
+        if listed is None:
+            # Told by the event of this very step; without one it was asked for in vain.
+            why = self.list_failed or f"no answer within {self.policy.health_timeout_s:g} s"
+            return f"no provider list to go by: {why}"
+        names = ", ".join(entry.name for entry in listed.providers)
+        return (
+            f"every provider is disabled: {names}"
+            if names
+            else "no provider list to go by: it is empty"
+        )
 
     def silent_until_s(self, leg: Leg) -> float:
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from collections import deque
@@ -15,6 +16,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from ..errors import LocalFault
+from .address import is_address, shown
 from .frame import Kind
 from .quality import Quality
 from .track import EndOfTrack, Item, MediaClock, Settings, Slicer
@@ -166,6 +168,9 @@ def open_file(path: Path) -> InputContainer:
         LocalFault: Missing, not a regular file, not readable, or not media; it says which.
     """
     advice = "give a video or sound file, a camera such as /dev/video0, or test-picture"
+    # Beforehand: an error of the system would hold the address, with the password in it.
+    if is_address(str(path)) and not os.path.exists(path):
+        raise LocalFault(f"cannot play {shown(str(path))}: it is an address, not a file; {advice}")
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):

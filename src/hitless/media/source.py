@@ -18,7 +18,7 @@ from .recorded import CameraTrack, FileTrack, is_camera, open_file, streams
 from .track import MediaClock, Settings, TestPictures, TestSounds, Track
 
 
-__all__ = ["TEST_PICTURE", "Quality", "Source", "open_feed"]
+__all__ = ["TEST_PICTURE", "Quality", "Source", "check_file", "open_feed"]
 
 TEST_PICTURE: Final = "test-picture"
 """The source that needs nothing: a moving picture with its number, and a sound with its time."""
@@ -98,6 +98,17 @@ async def open_feed(
     return feed
 
 
+def check_file(source: str) -> None:
+    """
+    Open a file as a feed would, decode the beginning of each kind and close it. Blocks.
+
+    Raises:
+        LocalFault: It cannot be played; the message says what, why, and what to try.
+    """
+    for track in _open_file(source).values():
+        track.close()
+
+
 async def _in_thread(source: str, settings: Settings, clock: MediaClock) -> dict[Kind, Track]:
     """Open a file or a camera in a thread; if cancelled, what it opens late is closed there."""
     abandoned = False
@@ -127,6 +138,10 @@ def _forget(opening: asyncio.Future[dict[Kind, Track]]) -> None:
 def _open(source: str, settings: Settings, clock: MediaClock) -> dict[Kind, Track]:
     if is_camera(source):
         return {Kind.VIDEO: CameraTrack(source, settings, clock)}
+    return _open_file(source)
+
+
+def _open_file(source: str) -> dict[Kind, Track]:
     path = Path(source).expanduser()
     tracks: dict[Kind, Track] = {}
     try:

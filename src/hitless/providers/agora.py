@@ -3,9 +3,10 @@ Agora: publishing from Python through its Media Gateway (RTMP), with keys and to
 
 Agora's own media protocol is not public. From Python a stream is pushed to the Media Gateway,
 which is documented and must be enabled for the project; it is watched in Agora's SDKs, whose
-clients get App ID, channel, uid and token in their plan. Viewing from Python would need Agora's
-native SDK, which is not part of this adapter. WHIP and WHEP are spoken where addresses are given:
-with the lab's stand-in, whose tokens are real; that Agora takes them is unconfirmed.
+clients get App ID, channel, uid and token in their plan. From Python it is viewed through Agora's
+native SDK, an optional extra in a process of its own (`agora_sdk.py`). WHIP and WHEP are spoken
+where addresses are given: with the lab's stand-in, whose tokens are real; that Agora takes them
+is unconfirmed.
 
 Nothing here was run against Agora itself; see `agora_record.py`.
 """
@@ -26,18 +27,21 @@ from .agora_checkup import check_up
 from .agora_gateway import Gateway, Place
 from .agora_hosts import Hosts, hosts_of, region_of
 from .agora_hosts import ingest_hosts as ingest_hosts_of
-from .agora_legs import AgoraLeg, AgoraViewLeg
 from .agora_record import RECORD
-from .agora_tickets import NAME, Ticket, Tickets
-from .base import Leg
+from .agora_sdk import AgoraSdk
+from .agora_sdk_process import INSTALL
+from .agora_tickets import Ticket, Tickets
+from .base import Leg, ViewLeg
 from .checkup import Finding
 from .chores import CHORE_S, Chores
 from .credential import Access, Credentials, Token
+from .expiring_legs import ExpiringLeg, ExpiringViewLeg
 from .named_whip import Grant, NamedWhip, also_when_closed, remember
 from .quota import Quota
 from .record import Record
 from .rtmp import Rtmp
 from .rtmp_legs import RtmpPublishingLeg
+from .tickets import NAME
 from .whip import checked_url
 
 
@@ -61,7 +65,8 @@ class Agora:
         app_id: App ID of the project, 32 hexadecimal digits.
         certificate: Signs tokens, or an async callable that fetches it.
         credentials: Fetches a plan's credential of one stream and role instead
-            (`{"channel", "uid", "token"}`); it beats the certificate.
+            (`{"channel", "uid", "token"}`, and `stream_key` where the plan's maker can make
+            one); it beats the certificate.
         channel: Name of a stream's channel where no plan says it; `{stream}` is replaced.
         uid: Of the publisher where no plan says it, 1 to 65535: the same for all that publish a
             stream.
@@ -73,15 +78,17 @@ class Agora:
         ingest: `rtmp`, or `whip` to publish at `whip_url`.
         whip_url: WHIP endpoint; `{stream}` is replaced by the channel. Unconfirmed at Agora, so
             there is no default.
-        whep_url: WHEP endpoint, likewise; None: nothing can be viewed from Python.
+        whep_url: WHEP endpoint, likewise.
+        view: `whep` to view at `whep_url`, or `sdk` to view through Agora's native SDK in a
+            process of its own; it takes the extra `agora-sdk`.
         api_url: Origin of the REST API instead of Agora's; a stand-in's.
         ingest_hosts: Instead of the region's, the first choice first.
         key_s: How long a stream key lasts [s].
         removes_older: Whether older publishers are put out.
-        first_media_s: Time to the first proven media [s]; None: 10 by RTMP, 3 by WHIP.
+        first_media_s: Time to the first proven media [s]; None: 10 by RTMP or SDK, 3 by WHIP.
         self_view: How a publisher proves by WHIP that it is forwarded, where `whep_url` is given.
         silence_s, path_silence_s, one_kind_silence_s: Shortest silences that count [s]; None: as
-            of `Rtmp` and `Whip`.
+            of `Rtmp`, `Whip` and `AgoraSdk`.
         fault_domain: What fails together with it.
         allow_http: Whether plain http is accepted for WHIP and WHEP; None: with loopback only.
         quota: Share it among adapters of the same account; None: one of its own.
@@ -111,6 +118,7 @@ class Agora:
         ingest: str = "rtmp",
         whip_url: str | None = None,
         whep_url: str | None = None,
+        view: str = "whep",
         api_url: str | None = None,
         ingest_hosts: Sequence[str] = (),
         key_s: float = KEY_S,
@@ -130,10 +138,7 @@ class Agora:
         )  # fmt: skip
         if (customer_id is None) != (customer_secret is None):
             raise ConfigError("customer_id and customer_secret: give both or none")
-        if ingest not in ("rtmp", "whip"):
-            raise ConfigError(f"ingest = {ingest[:20]!r} is not possible: give rtmp or whip")
-        if ingest == "whip" and whip_url is None:
-            raise ConfigError("whip_url is needed for ingest = whip: Agora documents no WHIP")
+        _check_ways(ingest, whip_url, view)
         if not key_s >= 60.0:
             raise ConfigError("key_s: give 60 s or more")
         hosts = tuple(ingest_hosts) or ingest_hosts_of(region)
@@ -146,7 +151,7 @@ class Agora:
         for field, url in (("whip_url", whip_url), ("whep_url", whep_url)):
             if url is not None:
                 checked_url(field, url, allow_http)
-        usual_s = 10.0 if ingest == "rtmp" else 3.0
+        usual_s = 10.0 if ingest == "rtmp" or view == "sdk" else 3.0
         self.first_media_s = usual_s if first_media_s is None else first_media_s
         self.fault_domain = fault_domain
         quiet = {
@@ -190,6 +195,11 @@ class Agora:
                 allow_http=allow_http,
                 **quiet,
             )
+        self._view = view
+        self._sdk = AgoraSdk(
+            name, app_id=app_id, ticket=self._ticket, first_media_s=self.first_media_s,
+            silence_s=silence_s, one_kind_silence_s=one_kind_silence_s,
+        )  # fmt: skip
         self._held: dict[tuple[str, Role], Ticket] = {}
         self._places: dict[str, Place] = {}
         self._chases: dict[str, _Chase] = {}
@@ -199,7 +209,7 @@ class Agora:
         """Provider name."""
         return self._rtmp.name
 
-    async def start_stream(self, stream: str, source: Feed) -> AgoraLeg[Leg]:
+    async def start_stream(self, stream: str, source: Feed) -> ExpiringLeg[Leg]:
         """
         Publish; see `Provider.start_stream`.
 
@@ -225,29 +235,33 @@ class Agora:
             if self._chases.get(stream) is chase:
                 del self._chases[stream]
         chase.proven.set()
-        return AgoraLeg(leg, operation="publish", expires_s=ends_s)
+        return ExpiringLeg(leg, operation="publish", expires_s=ends_s)
 
-    async def join_stream(self, stream: str) -> AgoraViewLeg:
+    async def join_stream(self, stream: str) -> ExpiringViewLeg:
         """
         View; see `Provider.join_stream`.
 
         Raises:
-            ConfigError: No `whep_url`: Agora is watched in its own SDKs.
+            ConfigError: No `whep_url`, or the native SDK is wanted and not installed.
         """
-        if self._whip is None or not self._can_view:
+        leg: ViewLeg
+        if self._view == "sdk":
+            leg = await self._sdk.join_stream(stream)
+        elif self._whip is not None and self._can_view:
+            leg = await self._whip.join_stream(stream)
+        else:
             raise ConfigError(
-                f"{self.name}: viewing Agora from Python needs its native SDK, which is not part "
-                "of this adapter: watch in a browser or phone with Agora's SDK and the plan's "
+                f'{self.name}: viewing Agora from Python needs its native SDK: give view = "sdk" '
+                f"and {INSTALL}, or watch in a browser or phone with Agora's SDK and the plan's "
                 "credential, give a whep_url, or view over another provider"
             )
-        leg = await self._whip.join_stream(stream)
         ends_s = self._held[stream, Role.VIEWER].ends_s
-        return AgoraViewLeg(leg, operation="view", expires_s=ends_s)
+        return ExpiringViewLeg(leg, operation="view", expires_s=ends_s)
 
     async def aclose(self) -> None:
         """Close every leg that is still open, delete stream keys. Idempotent; at most 2 s."""
         await self._chores.aclose()
-        work = [self._rtmp.aclose(), self._gateway.aclose()]
+        work = [self._rtmp.aclose(), self._gateway.aclose(), self._sdk.aclose()]
         if self._whip is not None:
             work.append(self._whip.aclose())
         await asyncio.gather(*work)
@@ -312,7 +326,18 @@ class Agora:
     async def _place(self, access: Access) -> Mapping[str, Any]:
         """Return address and key for one attempt, as `Rtmp` wants them."""
         ticket = await self._ticket(access)
-        place = await self._gateway.place(ticket.channel, ticket.uid, renew=access.renew)
+        has_key = self.has_key or ticket.stream_key is not None
+        if self.tickets.is_planned and not has_key and self.api is None:
+            # No ConfigError: the plan is not the caller's fault, and others may carry the stream.
+            raise CredentialsRejected(
+                "its plan has no stream key: set local_keys at the Hitless server, which takes a "
+                "domain of your own in ingest_hosts, or give customer_id and customer_secret here",
+                provider=self.name,
+                operation="publish",
+                retry=Retry.NEXT,
+                answered=False,
+            )
+        place = await self._gateway.place(ticket, renew=access.renew)
         remember(self._places, access.stream, place)
         return {"url": place.url, "token": place.key}
 
@@ -343,6 +368,15 @@ class _Chase:
     def drop(self) -> None:
         if self.task is not None:
             self.task.cancel()
+
+
+def _check_ways(ingest: str, whip_url: str | None, view: str) -> None:
+    if ingest not in ("rtmp", "whip"):
+        raise ConfigError(f"ingest = {ingest[:20]!r} is not possible: give rtmp or whip")
+    if ingest == "whip" and whip_url is None:
+        raise ConfigError("whip_url is needed for ingest = whip: Agora documents no WHIP")
+    if view not in ("whep", "sdk"):
+        raise ConfigError(f"view = {view[:20]!r} is not possible: give whep or sdk")
 
 
 def _one_host(origin: str) -> Hosts:

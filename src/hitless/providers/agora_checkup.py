@@ -93,7 +93,7 @@ async def _credential(agora: Agora) -> Finding:
     """Mint a token of each role, and read both back."""
     step = "credential"
     try:
-        certificate = await agora.tickets.certificate()
+        certificate = await agora.tickets.secret()
         if certificate is None:
             whose = "plans bring them" if agora.tickets.is_planned else "a push needs none"
             says = f"no certificate here, so no token is minted: {whose}"

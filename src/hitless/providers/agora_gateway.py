@@ -16,7 +16,7 @@ from typing import Final
 from ..errors import ConfigError, HitlessError, MediaLost, StreamEnded
 from .agora_answers import StreamKey
 from .agora_api import AgoraApi
-from .agora_tickets import PUBLISHER_UIDS
+from .agora_tickets import PUBLISHER_UIDS, Ticket
 from .chores import Chores
 from .credential import Credential, Token
 from .rest import secret_of
@@ -108,9 +108,11 @@ class Gateway:
         """Whether a key that was rejected can be replaced."""
         return not self._is_text
 
-    async def place(self, channel: str, uid: str, *, renew: bool) -> Place:
+    async def place(self, ticket: Ticket, *, renew: bool) -> Place:
         """
         Return where to push a channel to: one host, and its key.
+
+        A key of the configuration goes before one of a plan, and that before one of the API.
 
         Raises:
             ConfigError: There is neither a key nor a credential to make one with.
@@ -126,12 +128,16 @@ class Gateway:
                 self._given, provider=self._name, operation="publish", deadline=deadline
             )
             return Place(host=host, key=key, ends_s=None)
+        if ticket.stream_key is not None:
+            return Place(host=host, key=ticket.stream_key, ends_s=ticket.ends_s)
         if self.api is None:
             raise ConfigError(
                 f"{self._name}: to publish from Python give customer_id and customer_secret "
                 "(Agora's console, RESTful API), or a stream_key of the Media Gateway"
             )
-        kept = await self._kept(self.api, channel, uid, renew=renew, deadline=deadline)
+        kept = await self._kept(
+            self.api, ticket.channel, ticket.uid, renew=renew, deadline=deadline
+        )
         return Place(host=host, key=kept.key.key, ends_s=kept.ends_s)
 
     def used(self, channel: str, uid: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import re
 import secrets
@@ -13,24 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..core.events import Role
-from ..errors import ConfigError, CredentialsRejected, Retry
+from ..errors import ConfigError
 from . import agora_token
 from .clock import wall_s
-from .credential import Access, Credential, Credentials, Token
-from .rest import secret_of
+from .credential import Access, Credentials, Token
+from .tickets import NAME, TOKEN_S, Issuer, on_loop_s
 
-
-TOKEN_S: Final = 6 * 3600
-"""How long a token that is minted here lasts [s]: as long as an outage of who mints may last."""
 
 PUBLISHER_UIDS: Final = range(1, 1 << 16)
 """Uids that a Hitless server, and this adapter, give to publishers."""
 
-NAME: Final = "{stream}"
-
 _CHANNEL: Final = re.compile(r"[A-Za-z0-9 !#$%&()+\-:;<=.>?@\[\]^_{}|~,]{1,64}")
 _APP_ID: Final = re.compile(r"[0-9A-Fa-f]{32}")
-_SECRET_S: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +35,7 @@ class Ticket:
         channel: What the stream is called.
         uid: As whom.
         token: AccessToken2; None: there is no certificate, and no plan that brings one.
+        stream_key: Of the Media Gateway, which ends with the token; None: no plan brings one.
         is_fenced: Whether the channel carries the epoch: an older publisher is elsewhere.
         ends_s: When the token ends [s, the loop's clock]; None: not known here.
     """
@@ -51,9 +45,10 @@ class Ticket:
     token: str | None = field(repr=False)
     is_fenced: bool
     ends_s: float | None
+    stream_key: str | None = field(default=None, repr=False)
 
 
-class Tickets:
+class Tickets(Issuer[Ticket]):
     """
     Fetches or mints credentials; see `Agora` for the arguments.
 
@@ -79,73 +74,34 @@ class Tickets:
             raise ConfigError(f"uid: give 1 to {PUBLISHER_UIDS[-1]}")
         if NAME not in channel or not _CHANNEL.fullmatch(channel.replace(NAME, "s")):
             raise ConfigError(f"channel: give {NAME}, and letters, digits, '_' or '-' around it")
-        self.is_planned = credentials is not None
-        self._name, self._app_id = name, app_id
-        self._certificate = None if certificate is None else Credential(certificate)
-        self._credentials = credentials
-        self._channel, self._uid = channel, uid
+        super().__init__(name, app_id=app_id, secret=certificate, credentials=credentials)
+        self._account, self._channel, self._uid = app_id, channel, uid
 
-    async def ticket(self, access: Access) -> Ticket:
-        """
-        Return the credential of one stream and role.
-
-        Raises:
-            ConfigError: The stream's id cannot be a channel.
-            CredentialsRejected: The plan is for another App ID, or the certificate could not be
-                fetched.
-            Exception: Whatever the application's own function raises.
-        """
-        if self._credentials is not None:
-            return self._planned(access, await self._credentials(access))
-        return await self._minted(access)
-
-    async def certificate(self) -> str | None:
-        """
-        Return the certificate; None: there is none here.
-
-        Raises:
-            CredentialsRejected: It could not be fetched.
-        """
-        if self._certificate is None:
-            return None
-        deadline = asyncio.get_running_loop().time() + _SECRET_S
-        return await secret_of(
-            self._certificate, provider=self._name, operation="mint", deadline=deadline
-        )
-
-    # --- Inside ---
-
-    def _planned(self, access: Access, found: Mapping[str, Any]) -> Ticket:
-        if found.get("app_id", self._app_id) != self._app_id:
-            raise CredentialsRejected(
-                "its plan is for another App ID than the configuration",
-                provider=self._name,
-                operation="publish" if access.role is Role.PUBLISHER else "view",
-                retry=Retry.NEXT,
-                answered=False,
-            )
-        token = found.get("token")
+    def planned(self, access: Access, found: Mapping[str, Any]) -> Ticket:
+        """See `Issuer.planned`."""
+        token, key = found.get("token"), found.get("stream_key")
         own = "uid" if access.role is Role.PUBLISHER else "view_uid"
         return Ticket(
             channel=str(found.get("channel") or self._channel_of(access.stream)),
             uid=str(found.get(own) or found.get("uid") or self._uid),
             token=None if token is None else str(token),
             is_fenced="epoch" in found,
-            ends_s=None if token is None else _ends_s(str(token)),
+            ends_s=None if token is None else on_loop_s(_ends_s(str(token))),
+            stream_key=None if key is None else str(key),
         )
 
-    async def _minted(self, access: Access) -> Ticket:
+    async def minted(self, access: Access) -> Ticket:
+        """See `Issuer.minted`."""
         channel, uid = self._channel_of(access.stream), self._uid
         if access.role is Role.VIEWER:  # one of its own: the second of one uid puts out the first
             uid = PUBLISHER_UIDS.stop + secrets.randbelow((1 << 32) - PUBLISHER_UIDS.stop)
-        certificate = await self.certificate()
+        certificate = await self.secret()
         if certificate is None:
             return Ticket(channel=channel, uid=str(uid), token=None, is_fenced=False, ends_s=None)
         service = agora_token.rtc(channel, uid, access.role, TOKEN_S)
-        token = agora_token.mint(
-            self._app_id, certificate, [service], now_s=wall_s(), ttl_s=TOKEN_S
-        )
-        ends_s = asyncio.get_running_loop().time() + TOKEN_S
+        now_s = wall_s()
+        token = agora_token.mint(self._account, certificate, [service], now_s=now_s, ttl_s=TOKEN_S)
+        ends_s = on_loop_s(now_s + TOKEN_S)
         return Ticket(channel=channel, uid=str(uid), token=token, is_fenced=False, ends_s=ends_s)
 
     def _channel_of(self, stream: str) -> str:
@@ -160,7 +116,7 @@ class Tickets:
 
 def _ends_s(token: str) -> float | None:
     """
-    Return when a token ends by its own words, unverified [s, the loop's clock]; None: unreadable.
+    Return when a token ends by its own words, unverified [s since 1970]; None: unreadable.
 
     Who made it is for Agora to check; a plan's token comes without its certificate.
     """
@@ -173,4 +129,4 @@ def _ends_s(token: str) -> float | None:
         issued_s, ttl_s = struct.unpack_from("<II", whole, at)
     except (ValueError, struct.error, zlib.error):
         return None
-    return asyncio.get_running_loop().time() + float(issued_s + ttl_s) - wall_s()
+    return float(issued_s + ttl_s)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.events import Role
-from ..errors import Retry
+from ..errors import CredentialsRejected, Retry
 
 
 Token = str | Callable[[], Awaitable[str | None]]
@@ -48,6 +48,28 @@ def token_of(credentials: Credentials, access: Access) -> Token:
         return None if token is None else str(token)
 
     return fetch
+
+
+def check_token(token: object, *, provider: str, operation: str) -> None:
+    """
+    Check that a Bearer token can be sent in a header; nothing of it is quoted.
+
+    Raises:
+        CredentialsRejected: It is no text of one line, so no request was made: fetch or write it
+            again without line breaks and control characters.
+    """
+    if isinstance(token, str) and token.isprintable():
+        return
+    what = (
+        "has a line break or control character in it" if isinstance(token, str) else "is no text"
+    )
+    raise CredentialsRejected(
+        f"the token {what}, so it was not sent: give a token of one line",
+        provider=provider,
+        operation=operation,
+        retry=Retry.NEXT,
+        answered=False,
+    )
 
 
 class Credential:

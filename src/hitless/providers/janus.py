@@ -21,7 +21,9 @@ from ..media.liveness import Liveness
 from ..media.peer import PublishingPeer, ViewingPeer
 from ..media.receive import Take
 from .checkup import Finding, asked
+from .clock import wall_s
 from .credential import Access, Credential, Credentials, Token, token_of
+from .expiring_legs import ExpiringLeg, ExpiringViewLeg
 from .janus_handle import Handle, Message
 from .janus_legs import JanusPublishingLeg, mids_of
 from .janus_record import RECORD
@@ -121,6 +123,7 @@ class Janus:
             room_token=room_token,
         )
         self._credential = Credential(token)
+        self._signed_until_s = _signed_until_s(token)
         self._credentials = credentials
         self._ice_servers = tuple(ice_servers)
         self._trickle = trickle
@@ -143,7 +146,9 @@ class Janus:
         """Provider name."""
         return self._name
 
-    async def start_stream(self, stream: str, source: Feed) -> JanusPublishingLeg:
+    async def start_stream(
+        self, stream: str, source: Feed
+    ) -> JanusPublishingLeg | ExpiringLeg[JanusPublishingLeg]:
         """Publish; see `Provider.start_stream`. Proven by a self-view, or acknowledgements."""
         room, deadline = self._room_of(stream), self._deadline()
         session = await self._open_session(stream, Role.PUBLISHER, deadline)
@@ -165,9 +170,11 @@ class Janus:
             later=self._own,
         )
         await self._open(leg, deadline, (stream, Role.PUBLISHER))
+        if (ends_s := self._ends_s()) is not None:
+            return ExpiringLeg(leg, operation="publish", expires_s=ends_s)
         return leg
 
-    async def join_stream(self, stream: str) -> ViewingLeg[Offered]:
+    async def join_stream(self, stream: str) -> ViewingLeg[Offered] | ExpiringViewLeg:
         """View; see `Provider.join_stream`. The newest publisher of the stream is watched."""
         room, deadline = self._room_of(stream), self._deadline()
         session, handle = await self._visit(stream, deadline)
@@ -204,6 +211,8 @@ class Janus:
 
         leg = ViewingLeg(view, lambda offered: refusal(offered, self._name))
         await self._open(leg, deadline, (stream, Role.VIEWER))
+        if (ends_s := self._ends_s()) is not None:
+            return ExpiringViewLeg(leg, operation="view", expires_s=ends_s)
         return leg
 
     def endpoints(self) -> tuple[str, ...]:
@@ -310,6 +319,12 @@ class Janus:
         own = stream if self._string_ids else room_number(stream)
         return Room(own, self._secrets, is_ours=True)
 
+    def _ends_s(self) -> float | None:
+        """Return when Janus takes our fixed token no more [s, the loop's clock], or None."""
+        if self._signed_until_s is None or self._credentials is not None:
+            return None
+        return asyncio.get_running_loop().time() + self._signed_until_s - wall_s()
+
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self.first_media_s
 
@@ -387,6 +402,12 @@ class Janus:
                 task.cancel()
         if self._http is not None:
             await self._http.close()
+
+
+def _signed_until_s(token: Token | None) -> float | None:
+    """Return when a signed token (`END,REALM,PLUGIN:MAC`) ends [s since 1970]; None: not known."""
+    end = token.partition(",")[0] if isinstance(token, str) else ""
+    return float(end) if end.isascii() and end.isdigit() else None
 
 
 def _checked(value: str, allow_plain: bool | None) -> URL:

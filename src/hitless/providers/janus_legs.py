@@ -81,8 +81,7 @@ class JanusPublishingLeg(BoundedLeg):
         """
         made = sum(self._feed.frames_made.values())
         handle = self._handle = await self._session.attach(deadline)
-        await self._room.make(handle, deadline)
-        joined, _ = await handle.request(self._room.join(), deadline)
+        joined = await self._room.enter(handle, deadline)
         self._is_joined = True
         older = self._room.publishers_of(self._stream, joined.get("publishers"))
         mark = 1 + max((each.mark for each in older), default=0)

@@ -9,7 +9,11 @@ from .record import Path, Proof, Quotas, Record, done, exempt
 
 
 _UNIT: Final = "tests/unit/providers/test_janus.py"
+_ERRORS: Final = "tests/unit/providers/test_janus_errors.py"
+_SESSION: Final = "tests/unit/providers/test_janus_session.py"
+_EXPIRY: Final = "tests/unit/providers/test_janus_expiry.py"
 _REAL: Final = "tests/interop/test_janus.py"
+_FAILS: Final = "tests/interop/test_janus_fails.py"
 
 
 RECORD: Final = Record(
@@ -40,7 +44,7 @@ RECORD: Final = Record(
         done("full trickle and half, of Janus and of ours", _REAL),
         done("API secret, signed tokens, admin key, room secret, PIN", _REAL),
         done("stored tokens and a room's list of allowed tokens: that they are sent", _UNIT),
-        done("keepalive while nothing else is said", _UNIT),
+        done("keepalive while nothing else is said", _SESSION),
         exempt(
             "the HTTP transport (long poll)",
             "the WebSocket does all of it, and tells of a dead server within milliseconds",
@@ -55,15 +59,24 @@ RECORD: Final = Record(
         ),
     ),
     survives=(
-        done("every documented code of the core and of VideoRoom (4xx)", _UNIT),
-        done("kill -9: noticed by the signalling socket", _REAL),
-        done("SIGSTOP: noticed by silence, and leaving it is bounded", _REAL),
+        done("every documented code of the core and of VideoRoom (4xx)", _ERRORS),
+        done("kill -9: noticed by the signalling socket", _FAILS),
+        done("SIGSTOP: noticed by silence, and leaving it is bounded", _FAILS),
         done("a wrong, expired or missing secret of every kind", _REAL),
         done("an older publisher of the same stream: removed, or not watched", _REAL),
-        done("a room that is full of older publishers, destroyed, or takes no such codec", _REAL),
-        done("a publisher whom a moderator muted: its self-view tells", _REAL),
-        done("a cancelled start at whatever moment", _REAL),
-        done("answers that are garbage, late, or never come", _UNIT),
+        done(
+            "a room that is full of older publishers, destroyed, or takes no such codec",
+            f"{_REAL}, {_FAILS}",
+        ),
+        done("a publisher whom a moderator muted: its self-view tells", _FAILS),
+        done(
+            "a signed token that ends in mid-stream, where a function fetches it: every request "
+            "shows the token, so that one sign of life is refused and the next has a new one",
+            _EXPIRY,
+        ),
+        done("a cancelled start at whatever moment", _FAILS),
+        done("answers that are garbage, late, or never come", _ERRORS),
+        done("a signed token, given as text, that ends in mid-stream: a planned move", _REAL),
         exempt(
             "an older publisher in a room that somebody else's secret protects",
             "only the room's secret removes it; viewers of ours watch the newer one",
@@ -73,12 +86,12 @@ RECORD: Final = Record(
         Proof(
             server="Janus 1.1.2 (Debian 12), on loopback",
             what="conformance, VP8 and H.264 with Opus, secrets, second publisher, kill -9, "
-            f"SIGSTOP: {_REAL}",
+            f"SIGSTOP: {_REAL}, {_FAILS}",
         ),
         Proof(
             server="Janus 1.1.2 behind Meetecho's simple-whip-server 0.0~git20230201 (Debian 12)",
             what="views what others publish by WHIP: tests/interop/test_simple_whip.py",
         ),
-        Proof(server="a stand-in of its WebSocket API", what=_UNIT),
+        Proof(server="a stand-in of its WebSocket API", what=f"{_UNIT}, {_ERRORS}, {_SESSION}"),
     ),
 )

@@ -114,6 +114,24 @@ class Room:
             if exc.complaint.is_core or exc.complaint.code != ROOM_EXISTS:
                 raise handle.session.error(exc.complaint) from exc
 
+    async def enter(self, handle: Handle, deadline: float) -> Message:
+        """
+        Take part as a publisher and return what Janus says of the room, which is made if needed.
+
+        Raises:
+            HitlessError: It cannot be made, or does not let us in.
+        """
+        await self.make(handle, deadline)
+        try:
+            joined, _ = await handle.ask(self.join(), deadline)
+        except JanusError as exc:
+            is_gone = not exc.complaint.is_core and exc.complaint.code == NO_SUCH_ROOM
+            if not (is_gone and self.is_ours):
+                raise handle.session.error(exc.complaint) from exc
+            await self.make(handle, deadline)  # who left took it away between our two requests
+            joined, _ = await handle.request(self.join(), deadline)
+        return joined
+
     async def newest(self, handle: Handle, stream: str, deadline: float) -> Publisher | None:
         """
         Return the newest publisher of a stream; None: nobody publishes it.

@@ -25,6 +25,7 @@ from ..errors import (
     Retry,
 )
 from ..media.frame import Kind
+from .credential import check_token
 from .livekit_token import Grants, service_grants
 from .rest import Calls, Reply
 from .signalling import RETRY_AFTER_S_SAME
@@ -229,7 +230,9 @@ class RoomService:
 
     async def _token(self, grants: Grants, operation: str) -> str:
         try:
-            return await self._token_for(grants)
+            token = await self._token_for(grants)
+            check_token(token, provider=self._provider, operation=operation)
+            return token
         except HitlessError:
             raise
         except Exception as exc:

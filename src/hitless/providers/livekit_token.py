@@ -8,10 +8,14 @@ ours would refuse what is from the future, and LiveKit's own verifier requires n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
 
+
+if TYPE_CHECKING:
+    from .hs256 import Hs256
 
 SECRET_BYTES_MIN: Final = 32
 """RFC 7518 section 3.2: a key of HS256 is at least as long as its hash."""
@@ -118,10 +122,15 @@ def mint(
 
 def _signed(claims: dict[str, object], secret: bytes) -> str:
     try:
-        import jwt  # here: only whoever mints needs it
-    except ImportError:
-        raise ConfigError("tokens of LiveKit need PyJWT: install hitless[server]") from None
-    try:
-        return jwt.encode(claims, secret, algorithm="HS256")
-    except jwt.PyJWTError:
-        raise ConfigError("api_secret: it looks like a certificate or public key") from None
+        return _signer(secret).sign(claims)
+    except ImportError:  # only whoever mints needs it
+        raise ConfigError("tokens of LiveKit need PyJWT: install hitless[livekit]") from None
+    except ConfigError as exc:
+        raise ConfigError(f"api_secret: {exc}") from None
+
+
+@lru_cache(maxsize=32)
+def _signer(secret: bytes) -> Hs256:
+    from .hs256 import Hs256
+
+    return Hs256(secret)

@@ -89,6 +89,7 @@ class Path:
         codecs: What it carries.
         frames_match: Whether it carries our encoded frames, so that they match other providers'.
         unconfirmed: What is known from documents that contradict each other, or not at all.
+        is_run: Whether what the record calls proven was run on it; else nothing was.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Path:
     codecs: tuple[Codec, ...]
     frames_match: bool
     unconfirmed: str = ""
+    is_run: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,8 +36,8 @@ RECORD: Final = Record(
     price="yours: it is your server, or its operator's tariff",
     speaks=(
         done("publish and play by RTMP 1.0, plain and over TLS", "test_rtmp"),
-        done("H.264 and AAC-LC, byte for byte", "test_rtmp, test_nginx_rtmp"),
-        done("stream keys, fetched again once after a rejection", "test_rtmp"),
+        done("H.264 and AAC-LC, byte for byte", "test_rtmp, test_rtmp_frames, test_nginx_rtmp"),
+        done("stream keys, fetched again once after a rejection", "test_rtmp_refusals"),
         to_do(
             "Enhanced RTMP (HEVC, AV1, Opus)",
             "a viewer is told that the video is no H.264",
@@ -57,7 +57,7 @@ RECORD: Final = Record(
         done("a server that takes all and forwards nothing", "test_rtmp"),
         done("a server that lets players wait for a publisher without a word", "test_nginx_rtmp"),
         done("a name that is taken, an application that is unknown or closed", "test_nginx_rtmp"),
-        done("damaged frames, chunks and commands", "test_rtmp"),
+        done("damaged frames, chunks and commands", "test_rtmp, test_rtmp_chunks"),
     ),
     proven=(
         Proof(

@@ -28,7 +28,7 @@ from ..errors import (
 )
 from ..media.closing import finish
 from ..media.connection import IceServer, is_loopback
-from .credential import Credential, Token
+from .credential import Credential, Token, check_token
 from .headers import ice_servers_of, retry_after_s
 from .unreached import translated
 
@@ -315,11 +315,13 @@ class Signalling:
 
     async def _token(self, operation: str) -> str | None:
         try:
-            return await self._credential.value()
+            token = await self._credential.value()
         except HitlessError:
             raise
         except Exception as exc:
             failed = type(exc).__name__
+        else:
+            return self._sendable(token, operation)
         # Outside of `except`: its message may hold a secret, so only its type is told.
         raise CredentialsRejected(
             f"no token could be had ({failed} in the token function)",
@@ -328,6 +330,15 @@ class Signalling:
             retry=Retry.NEXT,
             answered=False,
         )
+
+    def _sendable(self, token: str | None, operation: str) -> str | None:
+        try:
+            if token is not None:
+                check_token(token, provider=self._provider, operation=operation)
+        except CredentialsRejected:
+            self._credential.rejected(operation, token)  # the next attempt fetches a new one
+            raise
+        return token
 
     def _redirect(self, response: aiohttp.ClientResponse, url: URL, operation: str) -> URL:
         """Only 307 and 308 keep method and body; others are forbidden (RFC 9725 section 4.4)."""

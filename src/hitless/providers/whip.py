@@ -29,6 +29,7 @@ from .whip_record import RECORD
 
 
 _STREAM: Final = "{stream}"
+_BRACES: Final = re.compile(r"(\{\w{1,40}\})|[{}]")
 _STREAM_LENGTH_MAX: Final = 256
 _REJECTED_MAX: Final = 1000  # streams whose last credential was rejected
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -301,6 +302,9 @@ def checked_url(field: str, value: str, allow_http: bool | None) -> URL:
         raise ConfigError(f"{field}: plain http to {host} would show the token; use https")
     if url.user is not None:
         raise ConfigError(f"{field}: give the credential as token, not in the URL")
+    braces = _BRACES.search(value.replace(_STREAM, ""))
+    if braces is not None:  # only a word is quoted: all else may be part of a credential
+        raise ConfigError(f"{field}: only {_STREAM} is replaced, not {braces[1] or 'a brace'}")
     if _STREAM in value.split("://", 1)[1].split("/", 1)[0]:
         raise ConfigError(f"{field}: {_STREAM} belongs into the path, not into the host")
     return URL(value, encoded=True)

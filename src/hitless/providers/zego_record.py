@@ -41,9 +41,9 @@ RECORD: Final = Record(
             standby=("cold",),
             codecs=(Codec.H264, Codec.OPUS),
             frames_match=False,
-            unconfirmed="how the Bearer is written, when it ends, which secret signs it, and "
-            "whether a session can be deleted: the page has no example that can be checked; "
-            "support must enable it; there is no WHEP in its documents",
+            unconfirmed="how the Bearer is written, when it ends, whether a session outlasts it, "
+            "which secret signs it, and whether a session can be deleted: the page has no example "
+            "that can be checked; support must enable it; there is no WHEP in its documents",
         ),
         Path(
             name="WHIP and WHEP with a token04, where addresses are given",
@@ -80,7 +80,9 @@ RECORD: Final = Record(
     price="by the minute and user, and for RTMP by its own list; not read here",
     speaks=(
         done("token04, CBC, with privileges; CBC and GCM are read", "test_zego_token"),
-        done("server API v2, within the limit of each action", "test_zego_api"),
+        done(
+            "server API v2, within the limit of each action", "test_zego_api, test_zego_api_limits"
+        ),
         done("push and pull by RTMP, at a node that is asked for each time", "test_zegocloud"),
         done("streams announced to their room, and withdrawn", "test_zegocloud"),
         done("the documented WHIP address and Bearer", "test_zegocloud"),
@@ -95,14 +97,20 @@ RECORD: Final = Record(
     survives=(
         done("a node that is away: the next attempt asks the next node", "test_zegocloud"),
         done("a stream id that somebody holds: put out", "test_zegocloud, test_account_stands"),
-        done("codes in answers of HTTP 200, by action", "test_zego_codes, test_zego_api"),
+        done("codes in answers of HTTP 200, by action", "test_zego_codes, test_zego_api_refusals"),
         done("a room that is not there yet", "test_zegocloud"),
         done("many viewers that wait for a stream: one question a second", "test_zegocloud"),
         done("a server API that hangs while we leave: 2 s", "test_zegocloud"),
+        done(
+            "a signed WHIP address that ends in mid-stream, and in kick mode a token04: a planned "
+            "move in time",
+            "test_zego_expiry",
+        ),
         exempt(
-            "renewing a token in mid-stream",
-            "RTMP has none; elsewhere a session goes on when its token ends, which is "
-            "ZEGOCLOUD's default: a project in kick mode is not provided for",
+            "renewing a credential in mid-stream",
+            "an RTMP address holds none, and an open WHIP session takes no new one; by "
+            "ZEGOCLOUD's default a session goes on when its token04 ends. renewToken is for "
+            "clients of the SDKs",
         ),
     ),
     proven=(

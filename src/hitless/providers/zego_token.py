@@ -265,6 +265,21 @@ def read(token: str, server_secret: str) -> ZegoToken:
     )
 
 
+def ends_s(token: str) -> int | None:
+    """
+    Return when a token ends by its own words in clear [whole s since 1970]; None: unreadable.
+
+    Nothing is verified: who made it is for ZEGOCLOUD to check, and a plan's token comes without
+    the secret.
+    """
+    if not token.startswith(PREFIX) or len(token) > TOKEN_CHARS_MAX:
+        return None
+    try:
+        return _taken_apart(token.removeprefix(PREFIX))[0]
+    except (ValueError, struct.error):
+        return None
+
+
 # --- What is inside ---
 
 

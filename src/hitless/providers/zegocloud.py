@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from ..core.events import Role
@@ -25,6 +26,7 @@ from ..errors import (
     MediaLost,
     NotOnAir,
     Refused,
+    Retry,
     Unreachable,
 )
 from ..media.feed import Feed
@@ -33,19 +35,21 @@ from .checkup import Finding
 from .chores import Chores
 from .clock import wall_s
 from .credential import Access, Credentials, Token
+from .expiring_legs import ExpiringLeg, ExpiringViewLeg
 from .named_whip import Grant, NamedWhip, also_when_closed, remember
 from .quota import Quota
 from .record import Record
 from .rota import Rota
 from .rtmp import Rtmp
 from .rtmp_legs import RtmpPublishingLeg, RtmpViewingLeg
+from .tickets import NAME, TOKEN_S
 from .whip import checked_url
 from .whip_legs import PublishingLeg
 from .zego_api import StreamState, ZegoApi
 from .zego_checkup import check_up
 from .zego_record import RECORD
 from .zego_room import Rooms
-from .zego_tickets import NAME, TOKEN_S, Ticket, Tickets
+from .zego_tickets import Ticket, Tickets
 from .zego_whip import whip_access
 
 
@@ -65,6 +69,10 @@ class Zegocloud:
     one is taken all the same, whoever holds it is put out through the API, in the background; that
     attempt has failed, the next one finds it free.
 
+    When a credential ends: by RTMP there is none in an address. A token04 ends no session, which
+    is ZEGOCLOUD's default, unless `kick_mode` says otherwise. Whether a session by its signed WHIP
+    outlasts its address is unconfirmed, so that it counts as ended. What ends is left in time.
+
     Args:
         name: Provider name: lower-case letters, digits, `.`, `_` and `-`.
         app_id: App ID of the project.
@@ -82,6 +90,8 @@ class Zegocloud:
             there; with `signed` an origin instead of ZEGOCLOUD's.
         whep_url: WHEP endpoint, likewise; None: streams are viewed over RTMP.
         api_url: Origin of the server API instead of ZEGOCLOUD's; a stand-in's.
+        kick_mode: Whether ZEGOCLOUD's support has switched the project over, so that users are
+            put out when their token ends.
         removes_older: Whether a publisher that holds our stream's id is put out.
         first_media_s: Time to the first proven media [s]; None: 10 by RTMP, 3 by WHIP.
         self_view: How a publisher proves by WHIP that it is forwarded, where `whep_url` is given.
@@ -115,6 +125,7 @@ class Zegocloud:
         whip_url: str | None = None,
         whep_url: str | None = None,
         api_url: str | None = None,
+        kick_mode: bool = False,
         removes_older: bool = True,
         first_media_s: float | None = None,
         self_view: SelfView = SelfView.KEPT,
@@ -137,6 +148,7 @@ class Zegocloud:
             raise ConfigError("whip_url is needed for bearer = token04: ZEGOCLOUD takes none")
         self.app_id, self.ingest, self.api_url, self.region = app_id, ingest, api_url, region
         self._is_signed, self._removes_older = bearer == "signed", removes_older
+        self._kick_mode = kick_mode
         self._whip_base = whip_url
         for field, url in (("whip_url", whip_url), ("whep_url", whep_url)):
             if url is not None:
@@ -227,7 +239,10 @@ class Zegocloud:
         if rooms is not None:
             announcing = rooms.announce(ticket)
             also_when_closed(leg, lambda: rooms.withdraw(ticket, announcing))
-        return leg
+        if self.ingest == "rtmp":
+            return leg
+        ends_s = ticket.ends_s if self._is_signed or self._kick_mode else None
+        return ExpiringLeg(leg, operation="publish", expires_s=ends_s)
 
     async def join_stream(self, stream: str) -> ViewLeg:
         """
@@ -237,7 +252,9 @@ class Zegocloud:
             ConfigError: There is neither a `whep_url` nor a `server_secret`.
         """
         if self._whip is not None and self._can_view:
-            return await self._whip.join_stream(stream)
+            leg = await self._whip.join_stream(stream)
+            ends_s = self._held[stream, Role.VIEWER].ends_s if self._kick_mode else None
+            return ExpiringViewLeg(leg, operation="view", expires_s=ends_s)
         if self.api is None:
             raise ConfigError(
                 f"{self.name}: to view from Python give server_secret, for RTMP where ZEGOCLOUD's "
@@ -329,9 +346,7 @@ class Zegocloud:
     async def _place(self, access: Access) -> Mapping[str, Any]:
         """Return a node's address for one attempt, as `Rtmp` wants it."""
         if self.api is None:
-            raise ConfigError(
-                f"{self.name}: to publish from Python by RTMP give server_secret, or ingest = whip"
-            )
+            raise self._without_secret("to publish from Python by RTMP give server_secret")
         ticket = await self._ticket(access)
         nodes = await self.api.rtmp_urls(
             ticket.stream,
@@ -348,12 +363,27 @@ class Zegocloud:
             return Grant(name=ticket.stream, token=ticket.token)
         secret = await self.tickets.secret()
         if secret is None:
-            raise ConfigError(f"{self.name}: to publish from Python by WHIP give server_secret")
+            raise self._without_secret("to publish from Python by WHIP give server_secret")
+        now_s = wall_s()
         signed = whip_access(
             app_id=self.app_id, key=secret, stream=ticket.stream, user=ticket.user,
-            now_s=wall_s(), valid_s=TOKEN_S, base=self._whip_base,
+            now_s=now_s, valid_s=TOKEN_S, base=self._whip_base,
         )  # fmt: skip
+        ends_s = asyncio.get_running_loop().time() + signed.expires_s - now_s
+        remember(self._held, (access.stream, access.role), replace(ticket, ends_s=ends_s))
         return Grant(name=ticket.stream, token=signed.token, url=signed.url)
+
+    def _without_secret(self, because: str) -> HitlessError:
+        """Return what to raise; with a plan, others are asked to carry the stream."""
+        if not self.tickets.is_planned:
+            return ConfigError(f"{self.name}: {because}")
+        return CredentialsRejected(
+            f"its plan's token does not do: {because}",
+            provider=self.name,
+            operation="publish",
+            retry=Retry.NEXT,
+            answered=False,
+        )
 
     async def _ticket(self, access: Access) -> Ticket:
         ticket = await self.tickets.ticket(access)

@@ -88,7 +88,7 @@ def allowed(
     """
     who = identity(connection, node)
     if not who.may(permission, stream):
-        raise Rejected(403, "forbidden", f"this key may not do that: its role is {who.role}")
+        raise Rejected(403, "forbidden", who.why_not(permission))
     return who
 
 

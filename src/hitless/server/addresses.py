@@ -183,7 +183,10 @@ async def check_target(
         if address is None:
             raise TargetUnresolved("its name resolves to something that is no address")
         if why := _judged(address, allow_private):
-            raise TargetRefused(f"{address} is {why}: name its network in allow_private, or not")
+            raise TargetRefused(
+                f"{address} is {why}: where that is meant, name its network in "
+                "server.allow_private"
+            )
         addresses.append(str(address))
     if not addresses:
         raise TargetUnresolved("its name has no address")

@@ -67,11 +67,15 @@ async def usage(request: Call, node: Node, month: Month = "") -> Data[list[Usage
 @get(
     "/v1/admin/recording",
     tags=["operators"],
-    summary="What this node judged, to be judged again",
+    summary="What this node decided, to be decided again",
     responses=fails(*KEYED),
 )
 async def recording(request: Call, node: Node, since: Since = 3600.0) -> Data[Judged]:
-    """Return observations and verdicts under other names, of this node and of an hour at most."""
+    """
+    Return what this node decided in an hour at most, under other names.
+
+    Observations and verdicts, steps of hands, fleet moves: what came in and what came of it.
+    """
     allowed(request, node, Permission.READ)
     node.judge.judge_gathered()
     now, standing = node.loop.time(), node.judge.standing

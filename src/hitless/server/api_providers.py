@@ -14,7 +14,7 @@ from .canary import cost_per_month
 from .coordinator import Rejected
 from .keys import Permission
 from .node import Node
-from .probing import PROBED
+from .probing import depth_of
 from .store_operators import ProviderRow
 from .store_streams import ProviderCount
 from .wire import Check, Checked, Data, Nothing, ProviderChange, ProviderInFull
@@ -142,7 +142,7 @@ async def _counts(node: Node) -> dict[str, ProviderCount]:
 
 
 def _in_full(node: Node, row: ProviderRow, count: ProviderCount | None) -> ProviderInFull:
-    probed = str(row.config.get(PROBED, Level.END_TO_END))
+    probed = depth_of(row)
     has_canary = row.is_active and probed in (Level.INGEST, Level.END_TO_END)
     canary_s = node.config.rules.canary_interval_s if has_canary else None
     cost = None if canary_s is None else cost_per_month(canary_s, row.price)

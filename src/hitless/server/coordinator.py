@@ -39,6 +39,7 @@ MANY_TOPIC: Final = "streams"
 """What other nodes are woken with when many streams changed."""
 
 _ANNOUNCED_SPARE: Final = 1024
+_AT_ONCE: Final = 500
 
 Tell = Callable[..., None]
 """Called with an event's name and fields: for log, metrics and webhooks."""
@@ -119,14 +120,20 @@ class Coordinator:
             raise Rejected(409, "no-provider", self._providers.why_nobody(request.adapters))
         is_on_air = request.provider in self._providers.rows
         before = await self._store.streams.one(request.stream)
+        known = before if before is not None and before.state is not StreamState.ENDED else None
+        order, passed = self._providers.with_room(order, known.provider if known else "")
+        provider = request.provider if is_on_air else order[0]
+        because = f"a start was asked for{passed and f'; {passed}'}"
+        if known is None or known.publisher != request.client:
+            self._providers.quotas.placed(provider)  # before it is written: others ask meanwhile
         row = await self._store.streams.start(
             Start(
                 stream=request.stream,
                 group=request.group or request.stream,
                 publisher=request.client,
-                provider=request.provider if is_on_air else order[0],
+                provider=provider,
                 node=self._node,
-                because="it is on air there" if is_on_air else "a start was asked for",
+                because="it is on air there" if is_on_air else because[:WORDS_CHARS_MAX],
                 presented_epoch=self._planner.presented(request),
             ),
             wake=topic(request.stream),
@@ -151,6 +158,7 @@ class Coordinator:
             row = None
         await self._join(Role.VIEWER, request, row)
         order = self._providers.order(request.adapters, row.group_id if row else request.stream)
+        order, _ = self._providers.with_room(order, row.provider if row else "")
         return self._planner.plan(who, request, Role.VIEWER, row, order)
 
     async def leave(self, stream: str, client: str) -> None:
@@ -256,6 +264,7 @@ class Coordinator:
             return
         connection.send(placement(row, is_own=is_accepted))
         if is_accepted:
+            self._providers.quotas.placed(row.provider)
             self._announce(row, skip=connection.client)
             self._tell("placement.claimed", row=row, because=row.because)
             self.own(groups.bring_along(row, self._store, self), f"group of {row.id}")
@@ -330,6 +339,7 @@ class Coordinator:
         )
         if after is None or not is_accepted:
             raise Rejected(409, "moved-meanwhile", "it moved at the same moment: look again")
+        self._providers.quotas.placed(provider)
         self._announce(after, delay_s=delay_s)
         self._tell("placement.moved", row=after, because=because)
         if not is_alone:
@@ -338,37 +348,43 @@ class Coordinator:
 
     async def move_all(self, wishes: Sequence[Wish], *, by: By, because: str) -> list[StreamRow]:
         """
-        Place many streams at once, each where it is wanted, if nobody moved it meanwhile.
+        Place many streams, each where it is wanted, if nobody moved it meanwhile.
 
-        One transaction, one entry of the log each, one wake-up. The rest of a group is not brought
-        along: whoever moves many moves whole groups.
+        One transaction and one wake-up for some hundreds. Clients are told first; the log, with
+        an entry for each, is written when all have been told, also if the rest fails. The rest of
+        a group is not brought along: whoever moves many moves whole groups.
 
         Returns:
             Those that were moved.
         """
-        at_s = {wish.stream: wish.delay_s for wish in wishes}
-        was = {wish.stream: wish for wish in wishes}
-        rows = await self._store.streams.claim_all(
-            [
-                Claim(
-                    stream=wish.stream,
-                    base_epoch=wish.epoch,
-                    provider=wish.provider,
-                    by=by,
-                    because=because[:WORDS_CHARS_MAX],
-                    node=self._node,
-                )
-                for wish in wishes
-            ],
-            wake=MANY_TOPIC,
-        )
+        because = because[:WORDS_CHARS_MAX]
+        moved: list[StreamRow] = []
+        try:
+            for at in range(0, len(wishes), _AT_ONCE):
+                lot = {wish.stream: wish for wish in wishes[at : at + _AT_ONCE]}
+                claims = [
+                    Claim(stream=wish.stream, base_epoch=wish.epoch, provider=wish.provider,
+                          by=by, because=because, node=self._node)
+                    for wish in lot.values()
+                ]  # fmt: skip
+                for row in await self._store.streams.claim_all(claims, wake=MANY_TOPIC):
+                    moved.append(row)
+                    self._providers.quotas.placed(row.provider)
+                    self._announce(row, delay_s=lot[row.id].delay_s)
+        finally:
+            for at in range(0, len(moved), _AT_ONCE):
+                await self._noted(moved[at : at + _AT_ONCE])
+        return moved
+
+    async def _noted(self, rows: Sequence[StreamRow]) -> None:
+        """Write and tell that streams were moved."""
         await self._store.audit.append(
             [
                 Audit(
                     who=self._node,
                     what="stream.moved",
                     target=row.id,
-                    before={"epoch": was[row.id].epoch},
+                    before={"epoch": row.epoch - 1},
                     after={"provider": row.provider, "epoch": row.epoch},
                     because=row.because,
                 )
@@ -376,9 +392,7 @@ class Coordinator:
             ]
         )
         for row in rows:
-            self._announce(row, delay_s=at_s[row.id])
             self._tell("placement.moved", row=row, because=row.because)
-        return rows
 
     def changed(self, row: StreamRow) -> None:
         """A row changed, here or at another node: tell those who are connected here."""
@@ -472,4 +486,4 @@ def topic(stream: str) -> str:
 def _check(who: Identity, permission: Permission, request: PlanRequest) -> None:
     check_names(request.stream, request.client)
     if not who.may(permission, request.stream):
-        raise Rejected(403, "forbidden", f"this key may not do that: its role is {who.role}")
+        raise Rejected(403, "forbidden", who.why_not(permission))

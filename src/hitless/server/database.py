@@ -54,11 +54,14 @@ class Sql:
         args: What `$1`, `$2` ... stand for.
         must: Where it returns (or, without RETURNING, affects) no row, the whole transaction is
             undone and `Database.write` returns None: this is how compare-and-set is said.
+        each: It is done once with each of these instead of `args`, which costs less than so many
+            statements; it returns the rows of all. Not together with `must`.
     """
 
     text: str
     args: tuple[Value, ...] = ()
     must: bool = False
+    each: tuple[tuple[Value, ...], ...] | None = None
 
 
 Written = list[list[Row]] | None

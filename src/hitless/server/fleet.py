@@ -11,7 +11,6 @@ does at the same time wins or loses cleanly. The numbers are `core/fleet.py`'s, 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -21,6 +20,7 @@ import msgspec
 from ..core import fleet, rendezvous
 from ..core.agreement import By
 from ..core.evidence import Word
+from ..core.fleet_choices import Dealing
 from .coordinator import Coordinator, Rejected, Tell, Wish
 from .fleet_orders import Order, Orders
 from .judging import Judge
@@ -48,7 +48,6 @@ ALIVE_S: Final = 10.0
 """A node not heard of for so long [s] leaves its streams to the leader."""
 
 _PAGE: Final = 500
-_AT_ONCE: Final = 200
 
 
 class Fleet:
@@ -89,6 +88,7 @@ class Fleet:
         self._dealt_until_s: dict[int, float] = {}
         """By move: the end of the time whose slots were dealt here [s]."""
         self._held: dict[int, Mapping[str, int]] = {}
+        self._dealing = asyncio.Lock()
         self._asked_s: dict[str, float] = {}
         """By provider: when it was last thought of leaving it [s, the loop's clock]."""
 
@@ -100,14 +100,16 @@ class Fleet:
 
         It reads the moves from the store: a node that cannot, moves nothing.
         """
-        rows = await self._store.fleet_moves.open()
-        known = {row.id for row in rows}
-        self._dealt_until_s = {k: v for k, v in self._dealt_until_s.items() if k in known}
-        self._held = {k: v for k, v in self._held.items() if k in known}
-        if rows:
-            now_s = await self._store.now_s()
-            for row in rows:
-                await self._deal(row, now_s, is_leader=is_leader)
+        async with self._dealing:  # the second to come finds it done
+            rows = await self._store.fleet_moves.open()
+            known = {row.id for row in rows}
+            self._dealt_until_s = {k: v for k, v in self._dealt_until_s.items() if k in known}
+            self._held = {k: v for k, v in self._held.items() if k in known}
+            self._judge.recording.fleet.keep({str(id) for id in known})
+            if rows:
+                now_s = await self._store.now_s()
+                for row in rows:
+                    await self._deal(row, now_s, is_leader=is_leader)
 
     async def _deal(self, row: FleetMove, now_s: float, *, is_leader: bool) -> None:
         is_ours = row.by == By.SERVER
@@ -122,25 +124,26 @@ class Fleet:
         is_frozen = is_ours and self._settings().is_frozen
         # Who hears of it at once deals from its very beginning, the first slot included.
         from_s = row.begun_s if not is_begun and now_s - row.begun_s < 1.0 else now_s
-        deal = await asyncio.to_thread(
-            fleet.due, plan, streams,
-            node=self._node, now_s=max(from_s, until_s), is_frozen=is_frozen,
+        dealing = Dealing(
+            plan=plan, streams=tuple(streams), node=self._node, now_s=max(from_s, until_s),
+            until_s=now_s + HORIZON_S, is_frozen=is_frozen,
         )  # fmt: skip
-        until_s = self._dealt_until_s[row.id] = now_s + HORIZON_S
+        deal = await asyncio.to_thread(dealing.dealt)
+        self._dealt_until_s[row.id] = dealing.until_s
+        now = asyncio.get_running_loop().time()
+        self._judge.recording.fleet.dealt(str(row.id), dealing, deal, now)
         self._tell_held(row, deal.held)
-        due = list(itertools.takewhile(lambda one: one.at_s < until_s, deal.moves))
-        for at in range(0, len(due), _AT_ONCE):
-            lot = [
-                Wish(
-                    stream=one.stream,
-                    epoch=epochs[one.stream],
-                    provider=one.target,
-                    delay_s=max(0.0, round(one.at_s - now_s, 3)),
-                )
-                for one in due[at : at + _AT_ONCE]
-                if one.target in self._providers.rows
-            ]
-            await self._coordinator.move_all(lot, by=By(row.by), because=row.because)
+        wishes = [
+            Wish(
+                stream=one.stream,
+                epoch=epochs[one.stream],
+                provider=one.target,
+                delay_s=max(0.0, round(one.at_s - now_s, 3)),
+            )
+            for one in deal.moves
+            if one.target in self._providers.rows
+        ]
+        await self._coordinator.move_all(wishes, by=By(row.by), because=row.because)
 
     async def _own(
         self, row: FleetMove, plan: fleet.FleetMove, *, is_leader: bool

@@ -1,24 +1,28 @@
 """
 Ordering that streams leave a provider: whither, how fast, and whether it may be.
 
-What is ordered is one row; `fleet.py` moves by it. The limits of automatic acts are
-`core/rails.py`'s.
+What is ordered is one row; `fleet.py` moves by it. It is decided by `core/fleet_choices.py`, and
+the limits of automatic acts are `core/rails.py`'s.
 """
 
 from __future__ import annotations
 
-import itertools
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from ..core import fleet, rails
+import numpy as np
+
+from ..core import fleet, rails, rendezvous
 from ..core.agreement import By
 from ..core.evidence import Word
+from ..core.fleet_choices import Asked, chosen
 from .coordinator import Rejected, Tell
 from .judging import Judge
 from .moves import STARTS_PER_S
 from .providers import Providers
+from .quotas import limits_of
 from .store import Store
 from .store_nodes import Lease
 from .store_operators import ProviderRow
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
 
 TOPIC: Final = "fleet"
 """What other nodes are woken with."""
+
+COUNTED_MAX: Final = 10_000
+"""Of at most so many streams with media the share is counted, not drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,29 +140,28 @@ class Orders:
             Rejected: It must not be, or there is nowhere to go; says why.
         """
         shares = await self._store.streams.shares(order.source)
-        live = sum(share.carried for share in shares)
-        dark = sum(share.streams for share in shares) - live
-        if not dark + live:
+        count = sum(share.streams for share in shares)
+        if not count:
             return Ordered(moving=0, staying=0, because=f"{order.source} carries nothing")
         loads = {count.provider: count.streams for count in await self._store.streams.counts()}
-        aims = self._targets(order, loads, dark=dark, live=live)
-        decision = self._decision(order, sum(loads.values()))
-        if not decision.is_allowed or not aims.weights:
-            because = aims.because if decision.is_allowed else decision.because
-            raise Rejected(409, "no-move", because)
-        moving = round(aims.live_share * order.share * live) + dark
-        because = f"{order.because}; {aims.because}"
+        asked = self._asked(order, shares, loads)
+        found = chosen(asked)
+        now = asyncio.get_running_loop().time()
+        self._judge.recording.fleet.ordered(asked, found, now)
+        if found.plan is None:
+            raise Rejected(409, "no-move", found.because)
+        plan, moving = await self._counted(found.plan, found.moving)
+        because = f"{order.because}; {found.because}"
         if order.by is By.SERVER and self._settings().mode == "observe":
-            because = f"only observed: {moving} streams would move {aims.because}"
-            return Ordered(moving=0, staying=dark + live, because=because)
-        plan = self._plan(order, shares, aims, decision)
+            because = f"only observed: {moving} streams would move {found.because}"
+            return Ordered(moving=0, staying=count, because=because)
         audit = Audit(
             who=order.who,
             what="streams.moved",
             target=order.source,
             because=because,
-            after={"targets": dict(aims.weights), "streams": moving,
-                   "live_per_minute": decision.live_per_minute},
+            after={"targets": dict(plan.weights), "streams": moving,
+                   "live_per_minute": plan.live_per_minute},
         )  # fmt: skip
         for other in await self._store.fleet_moves.open():
             if other.source == order.source:  # the newer one replaces it
@@ -168,88 +174,82 @@ class Orders:
             raise Rejected(409, "no-lease", "another node leads now")
         self._tell(
             "streams.moved",
-            provider=order.source, because=because, moved=moving, stayed=dark + live - moving,
+            provider=order.source, because=because, moved=moving, stayed=count - moving,
         )  # fmt: skip
-        return Ordered(moving=moving, staying=dark + live - moving, because=because)
+        return Ordered(moving=moving, staying=count - moving, because=because)
 
-    def _targets(
-        self, order: Order, loads: Mapping[str, int], *, dark: int, live: int
-    ) -> rails.Targets:
-        """Return where to: the best tier of priority that has room for all, or all tiers."""
+    async def _counted(self, plan: fleet.FleetMove, moving: int) -> tuple[fleet.FleetMove, int]:
+        """
+        Return the plan with the share by which that many streams move, and how many do.
+
+        A hash says which streams are in a share, so of a few more or less would move than was
+        said. Of more than `COUNTED_MAX` with media the difference is under 1 %, and nobody reads
+        them all.
+        """
+        live = sum(share.live for share in plan.shares.values())
+        if plan.live_share >= 1.0 or live > COUNTED_MAX:
+            return plan, moving
+        found: list[int] = []
+        dark, after = 0, None
+        while rows := await self._store.streams.page(
+            provider=plan.source, is_on=True, after=after
+        ):
+            after = rows[-1].id
+            found += [rendezvous.key(row.group_id) for row in rows if row.is_carried]
+            dark += sum(not row.is_carried for row in rows)
+        keys = np.array(found, np.uint64)
+        plan = replace(plan, live_share=fleet.share_for(keys, moving - dark))
+        return plan, fleet.going(keys, plan.live_share) + dark
+
+    def _asked(self, order: Order, shares: Sequence[NodeCount], loads: Mapping[str, int]) -> Asked:
+        """Return all that the order is decided by."""
         rows = self._providers.rows
-        source = rows.get(order.source)
-        candidates = {
-            name: self._candidate(order, row, loads.get(name, 0)) for name, row in rows.items()
+        active = sorted(name for name, row in rows.items() if row.is_active)
+        bad = (Word.DOWN, Word.DISABLED)
+        of_nodes = {
+            share.node: fleet.NodeShare(dark=share.streams - share.carried, live=share.carried)
+            for share in shares
         }
-        usable = sorted(
-            (row for name, row in rows.items() if candidates[name].is_usable),
-            key=lambda row: (row.name != self._providers.default, row.priority),
+        return Asked(
+            source=order.source,
+            is_operator=order.by is By.OPERATOR,
+            because=order.because,
+            share=order.share,
+            default=self._providers.default,
+            priorities={name: row.priority for name, row in rows.items()},
+            candidates={
+                name: self._candidate(order, row, loads.get(name, 0)) for name, row in rows.items()
+            },
+            configured={name: row.weight for name, row in rows.items()},
+            shares={self._node: fleet.NodeShare(), **of_nodes},
+            active=tuple(active),
+            healthy=tuple(name for name in active if self._judge.verdict(name).word not in bad),
+            streams=sum(loads.values()),
+            rails=self._rails,
         )
-        tiers = itertools.groupby(
-            usable, key=lambda row: (row.name != self._providers.default, row.priority)
-        )
-        chosen = {source.name: candidates[source.name]} if source is not None else {}
-        found = rails.targets(order.source, chosen, dark=dark, live=live)
-        for _, tier in tiers:
-            chosen |= {row.name: candidates[row.name] for row in tier}
-            found = rails.targets(order.source, chosen, dark=dark, live=live)
-            if found.weights and not found.staying and not found.over:
-                break
-        return found
 
     def _candidate(self, order: Order, row: ProviderRow, streams: int) -> rails.Candidate:
-        most, domain = row.config.get("max_streams"), row.config.get("fault_domain")
-        is_chosen = not order.target or row.name == order.target
-        is_well = self._judge.verdict(row.name).word is not Word.DOWN or bool(order.target)
+        limits = limits_of(row)
+        because = self._why_not(order, row)
         return rails.Candidate(
             weight=(row.weight or 1.0) if order.target else row.weight,
-            starts_per_s=row.starts_per_s or STARTS_PER_S,
-            max_streams=most if isinstance(most, int) else None,
+            starts_per_s=limits.starts_per_s or STARTS_PER_S,
+            max_streams=limits.max_streams,
             streams=streams,
-            fault_domain=domain if isinstance(domain, str) else "",
-            is_usable=row.is_active and not row.is_drained and is_chosen and is_well
-            and row.name != order.source,
-        )  # fmt: skip
-
-    def _decision(self, order: Order, streams: int) -> rails.Decision:
-        active = {name for name, row in self._providers.rows.items() if row.is_active}
-        bad = (Word.DOWN, Word.DISABLED)
-        return rails.allowed(
-            order.source,
-            active=active,
-            healthy={name for name in active if self._judge.verdict(name).word not in bad},
-            streams=streams,
-            is_operator=order.by is By.OPERATOR,
-            rails=self._rails,
-        )  # a freeze is obeyed at every look, and so is a thaw
-
-    def _plan(
-        self,
-        order: Order,
-        shares: Sequence[NodeCount],
-        aims: rails.Targets,
-        decision: rails.Decision,
-    ) -> fleet.FleetMove:
-        rows = self._providers.rows
-        source = rows.get(order.source)
-        configured = {name: rows[name].weight for name in aims.weights}
-        return fleet.FleetMove(
-            id="",  # the row's
-            source=order.source,
-            weights=aims.weights,
-            configured={**configured, order.source: source.weight if source else 1.0},
-            starts_per_s={n: rows[n].starts_per_s or STARTS_PER_S for n in aims.weights},
-            shares={
-                self._node: fleet.NodeShare(),
-                **{
-                    share.node: fleet.NodeShare(
-                        dark=share.streams - share.carried, live=share.carried
-                    )
-                    for share in shares
-                },
-            },
-            begun_s=0.0,  # the row's
-            live_share=aims.live_share * order.share,
-            live_per_minute=decision.live_per_minute,
-            because=order.because,
+            fault_domain=limits.fault_domain,
+            is_usable=not because,
+            because=because,
         )
+
+    def _why_not(self, order: Order, row: ProviderRow) -> str:
+        """Return why a provider is no target, whatever room it has; empty: it may be one."""
+        if row.name == order.source:
+            return "it is the source"
+        if order.target and row.name != order.target:
+            return f"{order.target} was asked for"
+        if not row.is_active:
+            return "it is disabled"
+        if row.is_drained:
+            return "it is drained"
+        is_down = self._judge.verdict(row.name).word is Word.DOWN
+        return "it is down" if is_down and not order.target else ""

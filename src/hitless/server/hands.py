@@ -19,7 +19,6 @@ import msgspec
 
 from ..client import protocol
 from ..client.backend import ProviderSource
-from ..client.driver import Driver
 from ..client.listing import read_health, read_list
 from ..client.telemetry import log
 from ..core.events import Announce, StreamRequested
@@ -29,6 +28,7 @@ from ..errors import HitlessError, LocalFault
 from .coordinator import Coordinator, Rejected, check_names
 from .hand_legs import RemoteLeg, RemoteProvider, cut
 from .hand_plans import problem
+from .hand_recording import HandRecording, RecordedDriver
 from .hand_sessions import HandSession
 from .hub import Connection, Hub
 from .keys import Identity, Permission
@@ -57,6 +57,7 @@ class Hand(Connection):
         source: The providers that this client can open, and how they are.
         policy: The limits.
         seed: Decides the jitter.
+        recording: Where its steps are kept.
         tell: Hears every event of its driver.
     """
 
@@ -70,6 +71,7 @@ class Hand(Connection):
         source: ProviderSource,
         policy: Policy,
         seed: int,
+        recording: HandRecording,
         tell: Callable[[Announce], None] = lambda news: None,
     ) -> None:
         super().__init__(hello.client, identity, is_hand=True)
@@ -81,13 +83,15 @@ class Hand(Connection):
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbered = 0
         self._is_closed = False
-        self.driver = Driver(
+        self.driver = RecordedDriver(
             policy,
             source,
             lambda name: RemoteProvider(name, self._carried),
             seed=seed,
             tell=tell,
-            control=_NextDoor(self),  # type: ignore[arg-type]  # what the driver asks of one
+            control=_NextDoor(self),
+            client=hello.client,
+            recording=recording,
         )
 
     def take_up(self) -> None:
@@ -223,8 +227,7 @@ class Hand(Connection):
             self._refuse(rejected.code, rejected.because, seen.stream)
             return
         if not self.identity.may(needed, seen.stream):
-            said = f"this key may not do that: its role is {self.identity.role}"
-            self._refuse("forbidden", said, seen.stream)
+            self._refuse("forbidden", self.identity.why_not(needed), seen.stream)
             return
         if not self._hub.attach(self, seen.stream, seen.role):
             self._refuse("too-many", "finish one of them first", seen.stream)

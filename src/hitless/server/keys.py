@@ -161,6 +161,12 @@ class Identity:
             return SCOPINGS[self.role] is not Scoping.MUST
         return stream == self.scope
 
+    def why_not(self, permission: Permission) -> str:
+        """Say why it may not do something that `may` said no to; does not name its stream."""
+        if permission in PERMISSIONS[self.role] and self.scope is not None:
+            return "this key may not do that: it is for another stream"
+        return f"this key may not do that: its role is {self.role}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredKey:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-import jwt
-
 from ..core.events import Role
 from ..errors import ConfigError
-from ..providers import agora_token, livekit_token, zego_token
+from ..providers import agora_stream_key, agora_token, livekit_token, zego_token
+from ..providers.hs256 import Hs256
 from .leg_names import CHANNEL, LegNames, digest
 
 
@@ -74,7 +73,7 @@ class Minter(Protocol):
         ...
 
 
-MINTING_OPTIONS: Final = frozenset({"token_claims", "channel"})
+MINTING_OPTIONS: Final = frozenset({"token_claims", "channel", "local_keys"})
 """Options of a provider that only minters read: they do not belong into the public config."""
 
 TOKEN_SECRET_BYTES_MIN: Final = 32
@@ -127,13 +126,13 @@ class StreamTokens:
     """
 
     def __init__(self, secret: str, claims: object = None) -> None:
-        self._secret = secret.encode("utf-8", "surrogatepass")
-        if len(self._secret) < TOKEN_SECRET_BYTES_MIN:
+        octets = secret.encode("utf-8", "surrogatepass")
+        if len(octets) < TOKEN_SECRET_BYTES_MIN:
             raise ConfigError(f"token_secret: give at least {TOKEN_SECRET_BYTES_MIN} bytes")
         try:
-            jwt.encode({}, self._secret, algorithm="HS256")
-        except jwt.PyJWTError:
-            raise ConfigError("token_secret: it looks like a certificate or public key") from None
+            self._signer = Hs256(octets)
+        except ConfigError as exc:
+            raise ConfigError(f"token_secret: {exc}") from None
         self._stream, self._role = _claim_names({} if claims is None else claims)
 
     def mint(self, asker: Asker, *, now_s: float, ttl_s: float) -> Mapping[str, str | int]:
@@ -145,7 +144,7 @@ class StreamTokens:
             # No `iat`: a provider whose clock is behind ours would refuse what is from the future.
             "exp": int(now_s + ttl_s),
         }
-        return {"token": jwt.encode(claims, self._secret, algorithm="HS256")}
+        return {"token": self._signer.sign(claims)}
 
 
 def _claim_names(claims: object) -> tuple[str, str]:
@@ -209,14 +208,23 @@ class AgoraTokens:
     never puts a publisher out. Of 10 000 viewers in a channel, two share theirs with a chance
     of 1 in 86, and put each other out. The certificate is in it, or a viewer could choose a client
     id that puts another one out.
+
+    Args:
+        app_id, certificate: Of the project.
+        names: Name the channels.
+        local_keys: Whether a publisher gets a stream key of the Media Gateway as well, made here;
+            see `agora_stream_key`. Whoever has one can publish in every channel of the project.
     """
 
-    def __init__(self, app_id: str, certificate: str, names: LegNames) -> None:
+    def __init__(
+        self, app_id: str, certificate: str, names: LegNames, *, local_keys: bool = False
+    ) -> None:
         agora_token.check_ids(app_id, certificate)
         self._app_id, self._certificate, self._names = app_id, certificate, names
+        self._local_keys = local_keys
 
     def mint(self, asker: Asker, *, now_s: float, ttl_s: float) -> Mapping[str, str | int]:
-        """Return app id, channel, uid and token; see `Minter.mint`."""
+        """Return app id, channel, uid, token, and maybe a stream key; see `Minter.mint`."""
         channel, uid = self._names.name(asker.stream, asker.epoch), self._uid(asker)
         whole_s = int(min(ttl_s, agora_token.TTL_S_MAX))
         service = agora_token.rtc(channel, uid, asker.role, whole_s)
@@ -228,8 +236,15 @@ class AgoraTokens:
             "channel": channel,
             "uid": uid,
             "token": token,
+            **self._stream_key(asker, channel, uid, int(now_s) + whole_s),
             **self._names.said(asker.epoch),
         }
+
+    def _stream_key(self, asker: Asker, channel: str, uid: int, end_s: int) -> dict[str, str]:
+        if not self._local_keys or asker.role is not Role.PUBLISHER:
+            return {}
+        key = agora_stream_key.mint(self._certificate, channel=channel, uid=str(uid), end_s=end_s)
+        return {"stream_key": key}
 
     def _uid(self, asker: Asker) -> int:
         number = int(digest(self._certificate.encode(), asker.role.value, asker.client), 16)
@@ -240,15 +255,27 @@ class AgoraTokens:
 
 def agora_minter(provider: ProviderSecrets) -> Minter:
     """
-    Return the minter of Agora: option `app_id`, secret `certificate`.
+    Return the minter of Agora: options `app_id` and `local_keys`, secret `certificate`.
 
     Raises:
-        ConfigError: One of them is missing or no such thing, or a secret is unknown.
+        ConfigError: One of them is missing or no such thing, or a secret is unknown; or
+            `local_keys` without `ingest_hosts`.
     """
     secrets, options = provider.secrets, provider.options
     _check_names(secrets, _AGORA_SECRETS)
+    local_keys = options.get("local_keys", False)
+    if not isinstance(local_keys, bool):
+        raise ConfigError("local_keys: give true or false")
+    if local_keys and not options.get("ingest_hosts"):
+        raise ConfigError(
+            "local_keys needs ingest_hosts: Agora takes such stream keys only at a domain of "
+            "yours, which its support binds to the project"
+        )
     return AgoraTokens(
-        options.get("app_id", ""), secrets.get("certificate", ""), _names_of(provider)
+        options.get("app_id", ""),
+        secrets.get("certificate", ""),
+        _names_of(provider),
+        local_keys=local_keys,
     )
 
 

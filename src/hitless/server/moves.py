@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from .coordinator import Rejected
+from .coordinator import WORDS_CHARS_MAX, Rejected
 from .providers import Providers
+from .quotas import limits_of
 from .store import Store
 from .store_members import Reach, Role
+from .store_operators import ProviderRow
 
 
 STARTS_PER_S: Final = 50.0
@@ -39,39 +42,60 @@ class Moves:
 
     async def other(self, stream: str) -> str:
         """
-        Return where a stream can go from where it is.
+        Return where a stream can go from where it is: the best that has room, and that enough of
+        its viewers can open; of two, the one that shares no faults with where it is.
 
         Raises:
-            Rejected: Nowhere.
+            Rejected: Nowhere; says why of each.
         """
         row = await self._store.streams.one(stream)
         here = row.provider if row else ""
-        found = next((name for name in self._providers.order() if name != here), None)
-        if found is None:
+        rows = self._providers.rows
+        found = [name for name in self._providers.order() if name != here]
+        if not found:
             raise Rejected(409, "no-provider", self._providers.why_nobody())
-        return found
+        if here in rows and (domain := limits_of(rows[here]).fault_domain):
+            found.sort(key=lambda name: limits_of(rows[name]).fault_domain == domain)
+        viewers = await self._store.members.reach_of(stream, Role.VIEWER)
+        unfit = {name: self._unfit(rows[name], viewers) for name in found}
+        fit = next((name for name in found if unfit[name] is None), None)
+        if fit is None:
+            because = "; ".join(str(why) for why in unfit.values())
+            raise Rejected(409, "no-provider", because[:WORDS_CHARS_MAX])
+        return fit
 
     async def check_reach(self, stream: str, target: str) -> None:
         """
-        Check that enough of a stream's viewers can open `target`.
+        Check that `target` has room, and that enough of a stream's viewers can open it.
 
         Raises:
-            Rejected: Too many cannot; says how many of how many.
+            Rejected: It is full, or too many cannot; says how many of how many.
         """
         row = self._providers.rows.get(target)
         if row is None:
             raise Rejected(404, "unknown-provider", f"there is no provider {target[:80]!r}")
         # Counted where the rows are: reading ten thousand of them would hold up everybody.
         found = await self._store.members.reach_of(stream, Role.VIEWER)
+        if (why := self._unfit(row, found)) is None:
+            return
+        there = await self._store.streams.one(stream)
+        if why.code == "unreachable" or there is None or there.provider != target:
+            raise why
+
+    def _unfit(self, row: ProviderRow, found: Sequence[Reach]) -> Rejected | None:
+        """Return why a stream with these viewers cannot go to a provider; None: it can."""
         viewers = sum(one.members for one in found)
         behind = sum(one.members for one in found if not _can_open(one, row.adapter))
         if viewers and behind > (1.0 - self._min_reach) * viewers:
-            raise Rejected(
+            return Rejected(
                 409,
                 "unreachable",
-                f"{behind} of {viewers} viewers cannot open {target} "
+                f"{behind} of {viewers} viewers cannot open {row.name} "
                 f"(min_viewer_reach = {self._min_reach:g})",
             )
+        if why := self._providers.quotas.full(row.name):
+            return Rejected(409, "full", f"{why} (max_streams)")
+        return None
 
 
 def _can_open(reach: Reach, adapter: str) -> bool:

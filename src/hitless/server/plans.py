@@ -18,6 +18,7 @@ import msgspec
 
 from ..core.events import Role
 from ..errors import ConfigError, HitlessError
+from ..providers.hs256 import Hs256
 from .minters import MINTERS, Asker, Minter, ProviderSecrets
 from .vault import RootKey
 
@@ -127,8 +128,8 @@ class PlanSigner:
         self._keys = {
             key.id: hmac.digest(key.octets, b"hitless plan v1", "sha256") for key in keys
         }
-        self._headers = {"kid": keys[0].id, "typ": _TYPE}
-        self._newest = self._keys[keys[0].id]
+        newest = keys[0].id
+        self._signer = Hs256(self._keys[newest], {"kid": newest, "typ": _TYPE})
 
     def sign(self, facts: PlanFacts) -> str:
         """
@@ -142,7 +143,7 @@ class PlanSigner:
             msgspec.convert(claims, PlanFacts)
         except msgspec.ValidationError as exc:
             raise ConfigError(f"no plan can say this: {exc}") from None
-        return jwt.encode(claims, self._newest, algorithm=_ALGORITHM, headers=self._headers)
+        return self._signer.sign(claims)
 
     def verify(self, token: str, now_s: float) -> PlanFacts:
         """

@@ -317,6 +317,8 @@ async def _transact(connection: Any, *, statements: tuple[Sql, ...], wake: str |
 
 async def _do(connection: Any, sql: Sql) -> tuple[list[Row], bool]:
     """Return the rows, and whether the transaction may go on."""
+    if sql.each is not None:  # all of them in one round trip
+        return [dict(record) for record in await connection.fetchmany(sql.text, sql.each)], True
     if sql.must and "RETURNING" not in sql.text.upper():
         status: str = await connection.execute(sql.text, *sql.args)  # such as `UPDATE 1`
         return [], not status.endswith(" 0")

@@ -50,6 +50,8 @@ CANARIES_MAX: Final = 2
 
 _LIMITS: Final = Limits()
 
+_AS_HTTP: Final = {"ws": "http", "wss": "https", "rtmp": "http", "rtmps": "https"}
+
 POSTPONED_S: Final = 1.0
 """A canary that finds no place is tried again after this time [s]."""
 
@@ -89,6 +91,7 @@ class Target:
         control_url: Health or API endpoint, asked with GET.
         publish_url: WHIP endpoint, asked with OPTIONS (RFC 9725 section 4.2) if nothing else is
             there; `{stream}` in it is replaced.
+        media_urls: What else a canary connects to; judged before it runs, as `publish_url` is.
         headers: Sent along with GET and OPTIONS. They may hold a credential: never printed.
         deepest: How deep its canary goes.
     """
@@ -99,6 +102,7 @@ class Target:
     control: Control | None = None
     control_url: str | None = field(default=None, repr=False)
     publish_url: str | None = field(default=None, repr=False)
+    media_urls: tuple[str, ...] = field(default=(), repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     deepest: Level = Level.END_TO_END
 
@@ -274,7 +278,9 @@ class Prober:
         """
         asked = [turns for key, turns in self._turns.items() if name in (None, key[0])]
         if not asked and name is not None:
-            raise ConfigError(f"no provider {name[:80]!r} is probed here")
+            raise ConfigError(
+                f"no provider {name[:80]!r} is probed here (see `hitless providers`)"
+            )
         loop = asyncio.get_running_loop()
         answers: list[asyncio.Future[list[ProbeEnded]]] = []
         for turns in asked:
@@ -427,9 +433,10 @@ class Prober:
         assert turns.canary is not None
         target = turns.target
         try:
-            if target.publish_url is not None:
-                url = target.publish_url.replace("{stream}", "hitless-canary")
-                await check_target(url, allow_private=self._allow_private)
+            for url in (target.publish_url, *target.media_urls):
+                if url is not None:
+                    url = _as_http(url.replace("{stream}", "hitless-canary"))
+                    await check_target(url, allow_private=self._allow_private)
             return (await turns.canary.run()).probe
         except TargetUnresolved as exc:
             because, is_ours = exc.because, False
@@ -453,6 +460,12 @@ class Prober:
             _report(exc)
         for turns in self._turns.values():
             turns.woken.set()
+
+
+def _as_http(url: str) -> str:
+    """Return an address of media as one that can be judged: who is there, not what is spoken."""
+    scheme, separator, rest = url.partition("://")
+    return f"{_AS_HTTP.get(scheme, scheme)}{separator}{rest}"
 
 
 def _report(exc: Exception) -> None:

@@ -11,7 +11,6 @@ import asyncio
 import inspect
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from ..core.evidence import Rules
@@ -20,13 +19,16 @@ from ..errors import ConfigError, HitlessError
 from ..providers import load
 from ..providers.base import Provider
 from ..providers.credential import Access, Credentials
+from . import api_control
 from .addresses import Allowed
+from .api_control import AccountQuota, ApiControl
 from .clock import wall_s
 from .judging import Judge
 from .minters import Asker
 from .plans import Mint
 from .prober import Prober, Target
 from .providers import Providers, make_adapter
+from .server_options import in_regions
 from .store_operators import ProviderRow
 
 
@@ -35,7 +37,10 @@ PROBED: Final = "probe"
 CONTROL_URL: Final = "control_url"
 """Option of a provider: what is asked with GET instead of its publish endpoint."""
 REGIONS: Final = "regions"
-"""Option of a provider: by region, what differs there: `url`, `view_url`, `control_url`."""
+"""Option of a provider: by region, what differs there; see `server_options.REGION_OPTIONS`."""
+
+INGEST: Final = "ingest"
+"""Option of adapters that can publish in several ways: `rtmp` where nobody says otherwise."""
 
 _KEY: Final = "canary"
 
@@ -66,6 +71,7 @@ class Probing:
         allow_private: Allowed = (),
     ) -> None:
         self._providers, self._mint, self._tell = providers, mint, tell
+        self._allow_private = allow_private
         self._made: dict[str, tuple[ProviderRow, bool, tuple[Target, ...]]] = {}
         self._faulty: dict[str, tuple[ProviderRow, bool]] = {}
         self._following = asyncio.Lock()
@@ -86,7 +92,7 @@ class Probing:
         rows = {
             name: row
             for name, row in self._providers.rows.items()
-            if row.is_active and row.config.get(PROBED) != "none"
+            if row.is_active and depth_of(row) != "none"
         }
         self._faulty = {name: one for name, one in self._faulty.items() if name in rows}
         gone: list[Target] = []
@@ -109,8 +115,7 @@ class Probing:
                 await self._prober.watch(one for _, _, of in self._made.values() for one in of)
         finally:
             for target in gone:
-                if target.adapter is not None:
-                    await target.adapter.aclose()
+                await _closed(target)
 
     async def check_now(self, name: str | None) -> list[ProbeEnded]:
         """
@@ -126,40 +131,59 @@ class Probing:
         await self._prober.aclose()
         for _, _, targets in self._made.values():
             for target in targets:
-                if target.adapter is not None:
-                    await target.adapter.aclose()
+                await _closed(target)
         self._made.clear()
 
     def _targets(self, row: ProviderRow, *, is_leader: bool) -> tuple[Target, ...]:
         """Return what is probed of a provider: each of its regions, or the whole."""
-        regions = row.config.get(REGIONS) or {None: {}}
+        quota = api_control.quota_of(row)
         return tuple(
-            self._target(
-                replace(row, config={**row.config, **options}), region, is_leader=is_leader
-            )
-            for region, options in regions.items()
+            self._target(one, region, quota, is_leader=is_leader)
+            for region, one in in_regions(row)
         )
 
-    def _target(self, row: ProviderRow, region: str | None, *, is_leader: bool) -> Target:
-        wanted = Level(row.config.get(PROBED, Level.END_TO_END))
+    def _target(
+        self,
+        row: ProviderRow,
+        region: str | None,
+        quota: AccountQuota | None,
+        *,
+        is_leader: bool,
+    ) -> Target:
+        wanted = Level(depth_of(row))
         deepest = wanted if is_leader else Level.CONTROL
         url = row.config.get("url")
         control_url = row.config.get(CONTROL_URL)
-        if url is None and control_url is None:  # one that cannot be probed must not stop others
-            raise ConfigError(f"{row.name}: give url or {CONTROL_URL} to probe it")
+        opened: Mapping[str, str] = {}
+        if quota is not None:
+            opened = api_control.opening(row, self._providers.secrets(row.name))
+        control: ApiControl | None = None
+        if url is None and control_url is None:
+            if quota is None or not opened:  # one that cannot be probed must not stop others
+                raise ConfigError(_nothing_to_ask(row))
+            control = ApiControl(row, opened, quota=quota, allow_private=self._allow_private)
         return Target(
             name=row.name,
             region=region,
-            adapter=self._adapter(row) if deepest is not Level.CONTROL else None,
+            adapter=self._adapter(row, quota, opened) if deepest is not Level.CONTROL else None,
+            control=control,
             control_url=control_url if isinstance(control_url, str) else None,
             publish_url=url if isinstance(url, str) else None,
+            media_urls=_media_urls(row),
             deepest=deepest,
         )
 
-    def _adapter(self, row: ProviderRow) -> Provider:
+    def _adapter(
+        self, row: ProviderRow, quota: AccountQuota | None, opened: Mapping[str, str]
+    ) -> Provider:
         more: dict[str, object] = {}
-        if "credentials" in inspect.signature(load(row.adapter)).parameters:
+        accepted = inspect.signature(load(row.adapter)).parameters
+        if "credentials" in accepted:
             more["credentials"] = self._credentials()
+        if quota is not None and "quota" in accepted:
+            more["quota"] = quota
+        if _is_pushed(row):  # where to push to is asked for at the API
+            more |= opened
         return make_adapter(row, **more)
 
     def _credentials(self) -> Credentials:
@@ -170,3 +194,42 @@ class Probing:
             return found.values if found is not None else {}
 
         return minted
+
+
+def depth_of(row: ProviderRow) -> str:
+    """
+    Return how deep a provider is probed: a level, or `none`.
+
+    Where its row says nothing, to the end; but only the API of Agora and ZEGOCLOUD by RTMP: their
+    support must enable that for an account, and one without it is well for everybody else.
+    """
+    usual = Level.CONTROL if _is_pushed(row) else Level.END_TO_END
+    return str(row.config.get(PROBED, usual))
+
+
+def _is_pushed(row: ProviderRow) -> bool:
+    """Whether it is a company of its own protocol, and this library publishes there by RTMP."""
+    return row.adapter in api_control.SECRETS and row.config.get(INGEST, "rtmp") == "rtmp"
+
+
+def _nothing_to_ask(row: ProviderRow) -> str:
+    """Return why a provider cannot be probed, and what to do."""
+    secrets = " and ".join(api_control.SECRETS.get(row.adapter, ()))
+    more = f", or {secrets} as secrets: its API is asked then" if secrets else ""
+    return f"{row.name}: give url or {CONTROL_URL} to probe it{more}"
+
+
+def _media_urls(row: ProviderRow) -> tuple[str, ...]:
+    """Return the addresses that an adapter's options send a canary to, besides `url`."""
+    named = [row.config.get(name) for name in ("view_url", "whip_url", "whep_url", "api_url")]
+    hosts = row.config.get("ingest_hosts")
+    named += [f"https://{host}" for host in hosts] if isinstance(hosts, list) else []
+    return tuple(url for url in named if isinstance(url, str))
+
+
+async def _closed(target: Target) -> None:
+    """Close what was made for a target."""
+    if target.adapter is not None:
+        await target.adapter.aclose()
+    if isinstance(target.control, ApiControl):
+        await target.control.aclose()

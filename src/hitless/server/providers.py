@@ -7,10 +7,10 @@ for the mint and for probes; nothing that leaves the server holds one.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,17 +19,20 @@ import numpy as np
 
 from ..client.assembly import make_provider
 from ..client.config import Config, ProviderTable, ServerTable
-from ..client.keys import SERVER_KEYS, Given, check_url, read_option
+from ..client.keys import SERVER_KEYS, Given, read_option
 from ..client.secret import secret_inside
-from ..core.observation import Level
+from ..core.evidence import Word
 from ..core.rendezvous import draw, key, share_of
 from ..errors import ConfigError, HitlessError
 from ..providers import load
 from ..providers.base import Provider
-from .judging import Judge
-from .minters import MINTING_OPTIONS, ProviderSecrets
+from . import api_control
+from .judging import RANKS, Judge
+from .minters import ProviderSecrets
 from .plans import Mint
+from .quotas import Quotas, limits_of
 from .resealing import Resealed, reseal
+from .server_options import NAME, SERVER_OPTIONS, check_server_options, in_regions
 from .store import Store
 from .store_operators import ProviderRow
 from .store_rows import Audit, Json
@@ -41,14 +44,7 @@ from .wire import ProviderChange, ProviderList, ProviderShown
 TOPIC: Final = "providers"
 """What other nodes are woken with."""
 
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 PROVIDERS_MAX: Final = 64
-REGIONS_MAX: Final = 16
-
-SERVER_OPTIONS: Final = MINTING_OPTIONS | {
-    "control_url", "probe", "region", "regions", "fault_domain", "max_streams"
-}  # fmt: skip
-"""Options of a provider that the server reads and no adapter; all but the domain are private."""
 
 _SERVER: Final[dict[str, Any]] = {
     key.name.removeprefix("server."): key.default for key in SERVER_KEYS
@@ -80,12 +76,16 @@ class Providers:
         vault: Opens and seals secrets.
         mint: Is told of every secret that changed.
         judge: Knows how they are.
+
+    Attributes:
+        quotas: What they may still be given.
     """
 
     def __init__(self, store: Store, vault: Vault, mint: Mint, judge: Judge) -> None:
         self._store, self._vault, self._mint, self._judge = store, vault, mint, judge
         self.rows: Mapping[str, ProviderRow] = {}
         self.default = ""
+        self.quotas = Quotas(store)
         self.faults: Mapping[str, str] = {}
         """Providers whose secrets cannot be used, and why."""
 
@@ -94,6 +94,7 @@ class Providers:
         settings = await self._store.settings.all()
         rows = {row.name: row for row in await self._store.providers.all()}
         default = str(settings.get(_DEFAULT) or "")
+        await self.quotas.read(rows)
         if rows == self.rows and default == self.default:
             return False
         for name in self.rows.keys() - rows.keys():
@@ -126,11 +127,20 @@ class Providers:
             for row in self.rows.values()
             if row.is_active and not row.is_drained and (not adapters or row.adapter in adapters)
         ]
-        if stream:
+
+        def tier(row: ProviderRow) -> tuple[bool, int]:
+            return row.name != self.default, row.priority
+
+        if stream and len({tier(row) for row in usable}) < len(usable):
             usable.sort(key=lambda row: _turn(row, stream))
-        usable.sort(key=lambda row: (row.name != self.default, row.priority))
+        usable.sort(key=tier)
         usable.sort(key=lambda row: (self._judge.rank(row.name), self._is_held(row.name, stream)))
         return tuple(row.name for row in usable)
+
+    def with_room(self, order: Sequence[str], here: str = "") -> tuple[tuple[str, ...], str]:
+        """Return an order with those last that have no room; see `Quotas.ordered`."""
+        down = RANKS[Word.DOWN]
+        return self.quotas.ordered(order, lambda name: self._judge.rank(name) >= down, here)
 
     def why_nobody(self, adapters: Sequence[str] = ()) -> str:
         """Say why a stream has nowhere to go."""
@@ -197,13 +207,15 @@ class Providers:
             raise ConfigError(f"there are {PROVIDERS_MAX} providers already")
         row = self._changed(name, before, change)
         self._check(row)
+        was_default = name == self.default
+        is_default = was_default if change.is_default is None else change.is_default
         audit = Audit(
             who=who,
             what="provider.changed" if before else "provider.added",
             target=name,
             because=because,
-            before=_shown(before) if before else None,
-            after=_shown(row),
+            before=_shown(before, is_default=was_default) if before else None,
+            after=_shown(row, is_default=is_default, resealed=self._resealed(before, change)),
         )
         after = await self._store.providers.put(row, audit, wake=TOPIC)
         if after is None:
@@ -225,7 +237,11 @@ class Providers:
         if before is None:
             raise Unknown(name)
         audit = Audit(
-            who=who, what="provider.deleted", target=name, because=because, before=_shown(before)
+            who=who,
+            what="provider.deleted",
+            target=name,
+            because=because,
+            before=_shown(before, is_default=name == self.default),
         )
         if not await self._store.providers.delete(name, before.revision, audit, wake=TOPIC):
             raise Conflict(f"{name} was changed by somebody else at the same moment: look again")
@@ -264,6 +280,8 @@ class Providers:
         if change.config is not None and "adapter" in change.config:
             config = dict(change.config)
             given |= {"adapter": str(config.pop("adapter")), "config": config}
+        if given.get("price") == {}:
+            given["price"] = None
         row = replace(row, **given)
         if change.secrets is not None:
             sealed = _sealed(row)
@@ -274,6 +292,20 @@ class Providers:
                     sealed[field] = self._vault.seal(name, field, secret)
             row = replace(row, secret=msgspec.json.encode(sealed).decode() if sealed else None)
         return row
+
+    def _resealed(self, before: ProviderRow | None, change: ProviderChange) -> set[str]:
+        """Return the secrets that were there and get another value."""
+        if before is None or not change.secrets:
+            return set()
+        sealed = _sealed(before)
+        given = {field: new for field, new in change.secrets.items() if new is not None}
+        found = set()
+        for field in given.keys() & sealed.keys():
+            with contextlib.suppress(SecretUnreadable):  # what nobody can read is another one
+                if self._vault.open(before.name, field, sealed[field]) == given[field]:
+                    continue
+            found.add(field)
+        return found
 
     def _check(self, row: ProviderRow) -> None:
         """Raise ConfigError for what no client could use; made and thrown away, nothing opens."""
@@ -287,9 +319,16 @@ class Providers:
             raise ConfigError("priority: give a whole number from -1000000 to 1000000")
         if inside := secret_inside(row.config):  # it would be public
             raise ConfigError(f"config: {inside} is a secret: give it under secrets, to be sealed")
-        _check_server_options(row.config)
-        make_adapter(row)
-        self._mint.make(self._as_secrets(row))
+        check_server_options(row.config)
+        secrets = self._as_secrets(row)
+        for region, one in in_regions(row):
+            try:
+                make_adapter(one)
+                api_control.check(one, secrets.secrets)
+            except ConfigError as exc:
+                where = f"regions.{region}: " if region is not None else ""
+                raise ConfigError(f"{where}{exc}") from exc
+        self._mint.make(secrets)
 
     async def _set_default(self, name: str, is_default: bool, who: str, because: str) -> None:
         now = name if is_default else ""
@@ -370,39 +409,12 @@ def make_adapter(row: ProviderRow, **more: object) -> Provider:
         raise ConfigError(f"provider {row.name}: {type(exc).__name__} in its adapter") from exc
 
 
-def _check_server_options(config: Mapping[str, Any]) -> None:
-    """
-    Check the options that only the server reads.
-
-    Raises:
-        ConfigError: Names the option and what is possible.
-    """
-    depth = config.get("probe", Level.END_TO_END)
-    if depth != "none" and depth not in tuple(Level):
-        raise ConfigError(f"probe: give none or one of {', '.join(Level)}")
-    for name in ("region", "fault_domain", "control_url"):
-        if not isinstance(config.get(name, ""), str):
-            raise ConfigError(f"{name}: give a text")
-    regions = config.get("regions", {})
-    known = {"url", "view_url", "control_url"}
-    if not isinstance(regions, dict) or len(regions) > REGIONS_MAX:
-        raise ConfigError(f"regions: give up to {REGIONS_MAX}, by name")
-    for name, options in regions.items():
-        if not NAME.fullmatch(name) or not isinstance(options, dict) or options.keys() - known:
-            raise ConfigError(f"regions: give each a name, and {', '.join(sorted(known))}")
-        for option, value in options.items():
-            check_url(f"regions.{name}.{option}", Given(value=value, origin="config"))
-    most = config.get("max_streams", 1)
-    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-        raise ConfigError("max_streams: give a whole number above 0")
-
-
 def public_config(row: ProviderRow) -> Options:
     """Return what everybody may know of a provider's configuration."""
     config = adapter_options(row)
     if row.adapter != row.name:
         config["adapter"] = row.adapter
-    if domain := row.config.get("fault_domain"):  # clients look for another one after a failure
+    if domain := limits_of(row).fault_domain:  # clients look for another one after a failure
         config["fault_domain"] = domain
     return config
 
@@ -411,8 +423,17 @@ def _sealed(row: ProviderRow) -> dict[str, str]:
     return msgspec.json.decode(row.secret, type=dict[str, str]) if row.secret else {}
 
 
-def _shown(row: ProviderRow) -> dict[str, Json]:
-    """Return a row for the audit log: of its secrets only the names."""
+def _shown(
+    row: ProviderRow, *, is_default: bool, resealed: Collection[str] = ()
+) -> dict[str, Json]:
+    """
+    Return a row for the audit log: of its secrets only the names.
+
+    Args:
+        row: The provider.
+        is_default: Whether it is the default.
+        resealed: Which of its secrets got another value.
+    """
     return {
         "adapter": row.adapter,
         "is_active": row.is_active,
@@ -421,5 +442,9 @@ def _shown(row: ProviderRow) -> dict[str, Json]:
         "config": row.config,
         "weight": row.weight,
         "starts_per_s": row.starts_per_s,
-        _SEALED: sorted(_sealed(row)),
+        "price": row.price,
+        "is_default": is_default,
+        _SEALED: [
+            f"{name} (changed)" if name in resealed else name for name in sorted(_sealed(row))
+        ],
     }

@@ -1,22 +1,26 @@
 """
-The last hour of what this node judged, kept to be judged again: `hitless incident`.
+The last hour of what this node decided, kept to be decided again: `hitless incident`.
 
 Entries are the values that were judged anyway; a piece of them begins with the standing before
-it, which is a value too. The oldest piece goes when there are too many, or it is too old.
+it, which is a value too. The oldest piece goes when there are too many, or it is too old. What
+hands did and what was done for the fleet are kept likewise, beside: for each there is room of
+its own, so that many reports push out no order.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sized
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from ..core.evidence import Rules
 from ..core.judgement import Entry, record
 from ..core.observation import Observation
 from ..core.verdict import News, Standing
+from .fleet_recording import FleetExcerpt, FleetRecording
+from .hand_recording import HandExcerpt, HandRecording
 from .pseudonyms import Pseudonyms
+from .ring import Ring
 
 
 KEEP_S: Final = 3_600.0
@@ -25,25 +29,19 @@ PIECE_S: Final = 300.0
 """How long a piece is at most [s]: pieces go as a whole."""
 WEIGHT_MAX: Final = 50_000
 """Reports and other observations that are kept, at some 0.25 kB each: 12 MB."""
-PIECES: Final = 8
-"""In how many pieces they are, when they are many."""
-
-
-@dataclass(slots=True)
-class _Piece:
-    before: Standing
-    begun_s: float
-    entries: list[Entry] = field(default_factory=list)
-    weight: int = 0
 
 
 class Recording:
     """
-    A ring of pieces.
+    What one node decided lately.
 
     Args:
         rules: The limits that are judged by.
         keep_s, piece_s, weight_max: See `KEEP_S`, `PIECE_S`, `WEIGHT_MAX`.
+
+    Attributes:
+        hands: The steps of its hands.
+        fleet: Orders to leave a provider, and what it dealt of them.
     """
 
     def __init__(
@@ -55,19 +53,22 @@ class Recording:
         weight_max: int = WEIGHT_MAX,
     ) -> None:
         self._rules = rules
-        self._keep_s, self._piece_s, self._weight_max = keep_s, piece_s, weight_max
-        self._pieces: deque[_Piece] = deque()
+        self._ring: Ring[None, Standing, Entry] = Ring(
+            keep_s=keep_s, piece_s=piece_s, weight_max=weight_max
+        )
+        self.hands = HandRecording(keep_s=keep_s, piece_s=piece_s)
+        self.fleet = FleetRecording(keep_s=keep_s, piece_s=piece_s)
 
     def judged(
         self, before: Standing, observation: Observation, now: float, news: tuple[News, ...]
     ) -> None:
         """Keep one observation, made `now` [s], with the standing before it and what was new."""
         entry = Entry(at_s=now, observation=observation, news=news)
-        self._add(before, entry, _weight(observation))
+        self._ring.add(None, before, entry, _weight(observation))
 
     def forgot(self, before: Standing, provider: str, now: float) -> None:
         """Keep that a provider was deleted."""
-        self._add(before, Entry(at_s=now, provider=provider), 1)
+        self._ring.add(None, before, Entry(at_s=now, provider=provider), 1)
 
     def excerpt(self, since_s: float, after: Standing) -> Callable[[], dict[str, Any]]:
         """
@@ -79,30 +80,18 @@ class Recording:
 
         Returns:
             To be called once, in a thread, for it takes seconds if there is much: JSON values as
-            `core.judgement` has them, under other names.
+            `core.judgement` has them, under other names; `hands` as `core.replay` and `fleet` as
+            `core.fleet_replay` has it.
         """
-        pieces = [piece for piece in self._pieces if piece.entries[-1].at_s >= since_s]
-        before = pieces[0].before if pieces else after
-        entries = [entry for piece in pieces for entry in piece.entries]
-        return _Excerpt(self._rules, before, entries, after)
-
-    def _add(self, before: Standing, entry: Entry, weight: int) -> None:
-        pieces, now = self._pieces, entry.at_s
-        last = pieces[-1] if pieces else None
-        if (
-            last is None
-            or now - last.begun_s >= self._piece_s
-            or last.weight >= self._weight_max / PIECES
-        ):
-            last = _Piece(before, now)
-            pieces.append(last)
-        last.entries.append(entry)
-        last.weight += weight
-        while len(pieces) > 1 and (
-            sum(piece.weight for piece in pieces) > self._weight_max
-            or pieces[0].entries[-1].at_s < now - self._keep_s
-        ):
-            pieces.popleft()
+        span = self._ring.since(since_s)
+        return _Excerpt(
+            self._rules,
+            span.before.get(None, after),
+            [entry for _, entry in span.entries],
+            after,
+            self.hands.since(since_s),
+            self.fleet.since(since_s),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +100,23 @@ class _Excerpt:
     before: Standing
     entries: list[Entry]
     after: Standing
+    hands: HandExcerpt
+    fleet: FleetExcerpt
 
     def __call__(self) -> dict[str, Any]:
         names = Pseudonyms()
+        self.hands.note(names)
+        self.fleet.note(names)
         entries = names.entries(self.entries)
         before, after = names.standing(self.before), names.standing(self.after)
         said = record(self.rules, before, entries, after)
-        return {**said, "has_changed_reasons": names.has_changed_reasons}
+        hands, fleet = self.hands.lines(names), self.fleet.lines(names)
+        return {
+            **said,
+            "hands": hands,
+            "fleet": fleet,
+            "has_changed_reasons": names.has_changed_reasons,
+        }
 
 
 def _weight(observation: Observation) -> int:

@@ -126,7 +126,8 @@ class Rescues:
     async def _choice(self, row: StreamRow, connection: Connection) -> str | None:
         members = await self._store.members.of_stream(row.id)
         adapters = next((m.adapters for m in members if m.client == connection.client), ())
-        return next((n for n in self._providers.order(adapters) if n != row.provider), None)
+        order, _ = self._providers.with_room(self._providers.order(adapters))
+        return next((n for n in order if n != row.provider), None)
 
     async def _keep_or_close(self, row: StreamRow) -> None:
         assert row.rescue_provider is not None

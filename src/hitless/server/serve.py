@@ -59,12 +59,20 @@ class Address:
         Refuse what would be unsafe.
 
         Raises:
-            ConfigError: Beyond loopback without TLS; half of a certificate.
+            ConfigError: Beyond loopback without TLS; half of a certificate; no such proxies.
         """
         if (self.certificate is None) != (self.private_key is None):
             raise ConfigError("give --certificate and --private-key together")
         if "*" in self.proxies:
             raise ConfigError("server.proxies = '*' would believe every client: name the proxies")
+        for proxy in filter(None, map(str.strip, self.proxies.split(","))):
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ConfigError(
+                    f"server.proxies: {proxy[:80]!r} is neither an address nor a network: give "
+                    "10.0.0.7 or 10.1.0.0/16, commas between them"
+                ) from None
         if self.is_loopback or self.certificate is not None or self.is_behind_proxy:
             return
         raise ConfigError(
@@ -191,7 +199,7 @@ async def serve(
                 h11_max_incomplete_event_size=1 << 16,
             )
         )
-        serving = asyncio.create_task(server.serve(), name="hitless: http")
+        serving = asyncio.create_task(_served(server), name="hitless: http")
         collecting = asyncio.create_task(keep_short(node.hub), name="hitless: garbage")
         try:
             await _listening(server, serving, address)
@@ -202,9 +210,7 @@ async def serve(
                 connection.cut.set()
             server.should_exit = True
             collecting.cancel()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_S_MAX):
-                    await asyncio.shield(serving)
+            await asyncio.wait({serving}, timeout=STOP_S_MAX)
             serving.cancel()
             await asyncio.gather(serving, collecting, return_exceptions=True)
 
@@ -215,6 +221,12 @@ class _Quiet(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]  # as the base class has it
         yield
+
+
+async def _served(server: uvicorn.Server) -> None:
+    """Serve; uvicorn exits the whole process where it cannot listen, and we end in order."""
+    with contextlib.suppress(SystemExit):
+        await server.serve()
 
 
 async def _listening(

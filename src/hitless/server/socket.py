@@ -211,6 +211,7 @@ class Client:
             source=Openable(node.providers, node.judge, hello.adapters),
             policy=Policy(),
             seed=secrets.randbits(32),
+            recording=node.judge.recording.hands,
         )
 
     def _pay(self, tokens: int) -> None:
@@ -234,8 +235,7 @@ class Client:
         check_names(seen.stream, connection.client)
         needed = Permission.PUBLISH if seen.role == "publisher" else Permission.VIEW
         if not self._who.may(needed, seen.stream):
-            because = f"this key may not do that: its role is {self._who.role}"
-            raise Rejected(403, "forbidden", because)
+            raise Rejected(403, "forbidden", self._who.why_not(needed))
         if not self._node.hub.attach(connection, seen.stream, seen.role):
             raise Rejected(429, "too-many", "this connection has too many streams")
         await self._node.coordinator.connected(connection, seen)

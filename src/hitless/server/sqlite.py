@@ -371,8 +371,10 @@ def _apply(connection: sqlite3.Connection, statements: Sequence[Sql]) -> _Result
 def _do(connection: sqlite3.Connection, statements: Sequence[Sql]) -> Written:
     found: list[list[Row]] = []
     for sql in statements:
-        cursor = connection.execute(sql.text, _bound(sql.args))
-        rows: list[Row] = cursor.fetchall()
+        rows: list[Row] = []
+        for args in (sql.args,) if sql.each is None else sql.each:
+            cursor = connection.execute(sql.text, _bound(args))
+            rows += cursor.fetchall()
         if sql.must and not rows and cursor.rowcount <= 0:
             return None
         found.append(rows)

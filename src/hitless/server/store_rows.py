@@ -51,23 +51,24 @@ class Audit:
 
 
 def audited(*entries: Audit | None) -> tuple[Sql, ...]:
-    """Return the statements that write these entries."""
-    return tuple(
-        Sql(
-            "INSERT INTO audit (at_s, who, what, target, before, after, because) "
-            "VALUES (now_s(), $1, $2, $3, $4, $5, $6)",
-            (
-                entry.who,
-                entry.what,
-                entry.target,
-                None if entry.before is None else encoded(entry.before),
-                None if entry.after is None else encoded(entry.after),
-                entry.because,
-            ),
+    """Return what writes these entries."""
+    each = tuple(
+        (
+            entry.who,
+            entry.what,
+            entry.target,
+            None if entry.before is None else encoded(entry.before),
+            None if entry.after is None else encoded(entry.after),
+            entry.because,
         )
         for entry in entries
         if entry is not None
     )
+    text = (
+        "INSERT INTO audit (at_s, who, what, target, before, after, because) "
+        "VALUES (now_s(), $1, $2, $3, $4, $5, $6)"
+    )
+    return (Sql(text, each=each),) if each else ()
 
 
 def first(written: Written, kind: type[T]) -> T | None:

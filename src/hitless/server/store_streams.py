@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from .database import Database, Sql, StoreUnavailable
+from .database import Database, Sql, StoreUnavailable, Value
 from .store_nodes import Lease, held
 from .store_rows import FORGET_MAX, PAGE_MAX, Audit, Where, audited, count, first, typed
 from .stream_rows import (
@@ -174,7 +174,7 @@ class Streams:
             claim before (its answer got lost), or because somebody else wanted the same. A
             refused claimant obeys that placement. None: an unknown stream, not taken back.
         """
-        change = _claim(claim, must=True)
+        change = Sql(_CLAIM, _claimed_by(claim), must=True)
         said = (change, *audited(audit), *held(self._database, lease))
         for _ in range(_RACES_MAX):
             row = first(await self._database.write(*said, wake=wake), StreamRow)
@@ -202,9 +202,8 @@ class Streams:
         """
         # In one order everywhere: two nodes never wait for each other's rows.
         ordered = sorted(claims, key=lambda claim: claim.stream)
-        written = await self._database.write(
-            *(_claim(claim, must=False) for claim in ordered), wake=wake
-        )
+        each = tuple(_claimed_by(claim) for claim in ordered)
+        written = await self._database.write(Sql(_CLAIM, each=each), wake=wake)
         return [typed(row, StreamRow) for rows in written or () for row in rows]
 
     async def _take_back(
@@ -386,21 +385,18 @@ class Streams:
         return count(written)
 
 
-def _claim(claim: Claim, *, must: bool) -> Sql:
-    return Sql(
-        _CLAIM,
-        (
-            claim.stream,
-            claim.base_epoch,
-            claim.presented_epoch,
-            claim.taken_back_at,
-            claim.provider,
-            claim.by,
-            claim.because,
-            claim.publisher,
-            int(claim.is_carried),
-        ),
-        must=must,
+def _claimed_by(claim: Claim) -> tuple[Value, ...]:
+    """Return what `_CLAIM` takes."""
+    return (
+        claim.stream,
+        claim.base_epoch,
+        claim.presented_epoch,
+        claim.taken_back_at,
+        claim.provider,
+        claim.by,
+        claim.because,
+        claim.publisher,
+        int(claim.is_carried),
     )
 
 

@@ -233,7 +233,7 @@ class ProviderChange(msgspec.Struct, frozen=True, kw_only=True):
         secrets: Sealed at rest and never shown again; null as a value removes one.
         weight: Its share of streams when many move at once.
         starts_per_s: How many starts a second it accepts [1/s].
-        price: `per_gb` or `per_minute`, and `currency`.
+        price: `per_gb` or `per_minute`, and `currency`; empty takes it away.
     """
 
     adapter: Annotated[str, Meta(max_length=64, pattern=LINE)] | None = None
@@ -406,7 +406,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What one node judged lately.
+    What one node decided lately.
 
     Attributes:
         node: Its name; each node judges for itself.

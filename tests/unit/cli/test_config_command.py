@@ -121,3 +121,54 @@ def test_check_with_no_file_at_all_is_good(here, capsys):
 
     assert 0 == main(["config", "--check"])
     assert "Providers: none. Backend: none." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("listen", ["x", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", "h:\u0661"])
+def test_the_check_refuses_an_address_that_the_server_could_not_listen_at(here, capsys, listen):
+    """
+    Not first when it is started.
+    """
+    (here / "hitless.toml").write_text(f'[server]\nlisten = "{listen}"\n')
+
+    assert 2 == main(["config", "--check"])
+
+    err = capsys.readouterr().err
+    assert f"hitless.toml:2: server.listen = '{listen}' is not possible: give HOST:PORT" in err
+    assert 1 == err.count("\n")
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:8080", "[::1]:0", ":8080"])
+def test_the_check_takes_an_address_that_the_server_takes(here, capsys, listen):
+    """
+    Port 0 is any free one.
+    """
+    (here / "hitless.toml").write_text(f'[server]\nlisten = "{listen}"\n')
+
+    assert 0 == main(["config", "--check"])
+
+
+@pytest.mark.parametrize(
+    ("url", "shows"),
+    [
+        ("rtmp://a.example:1935/live/geheim?sig=geheim", "rtmp://a.example:1935/live/...?..."),
+        ("rtmps://a.example/live/{stream}?sig=geheim", "rtmps://a.example/live/{stream}?..."),
+        ("rtmps://a.example/live/{stream}?k={key}", "rtmps://a.example/live/{stream}?k={key}"),
+        ("https://a.example/whip?app=live", "https://a.example/whip?app=live"),
+    ],
+)
+def test_a_stream_key_in_an_address_is_not_shown(here, capsys, url, shows):
+    """
+    In the table and in JSON.
+    """
+    (here / "hitless.toml").write_text(
+        f'[[provider]]\nname = "agora"\nadapter = "rtmp"\nurl = "{url}"\n'
+    )
+
+    assert 0 == main(["config"])
+    table = capsys.readouterr().out
+    assert 0 == main(["config", "--json"])
+    settings = json.loads(capsys.readouterr().out)["settings"]
+
+    assert "geheim" not in table
+    assert shows in table.split()
+    assert [shows] == [one["value"] for one in settings if one["key"] == "provider.agora.url"]

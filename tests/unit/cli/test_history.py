@@ -86,6 +86,8 @@ def test_the_log_can_be_narrowed(server, run):
         ({"default": ""}, {"default": "agora"}, "default none -> agora"),
         ({"is_drained": False}, {"is_drained": True}, "is_drained false -> true"),
         ({"config": {"url": "x", "a": 1}}, {"config": {"url": "x"}}, "config.a 1 -> none"),
+        ({"secrets": []}, {"secrets": ["token"]}, "secrets none -> token"),
+        ({"secrets": ["a", "b"]}, {"secrets": ["a (changed)"]}, "secrets a, b -> a (changed)"),
         ({"a": "x" * 40}, {"a": "y"}, f"a {'x' * 29}… -> y"),
         (
             dict.fromkeys("abcde", 1),

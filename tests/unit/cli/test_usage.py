@@ -63,6 +63,22 @@ def test_both_are_json_when_asked(server, run):
     assert "nothing was measured" in run("history", "agora")[2]
 
 
+def test_a_price_is_taken_away_by_a_word_of_its_own(server, run):
+    """
+    Not together with a new one.
+    """
+    server.answers["PATCH", "/v1/admin/providers/agora"] = server.answers[
+        "GET", "/v1/admin/providers"
+    ][0]
+
+    good = run("providers", "change", "agora", "--no-price")
+    both = run("providers", "change", "agora", "--no-price", "--price", "per_gb=1")
+
+    assert (0, 2) == (good[0], both[0])
+    assert server.acts[-1][3] == {"price": {}}
+    assert "--price or --no-price, not both" in both[2]
+
+
 def test_a_price_is_said_in_words_of_its_own(server, run):
     """
     Anything else is refused before anything is sent.

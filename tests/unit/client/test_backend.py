@@ -448,3 +448,9 @@ def test_a_callable_that_never_returns_is_unavailable():
     """Its time is bounded."""
     with pytest.raises(BackendUnavailable, match="too long"):
         asyncio.run(CallableList(lambda: asyncio.sleep(9), timeout_s=0.02).list_providers())
+
+
+def test_who_would_send_headers_in_clear_is_told_the_key_of_the_file():
+    """As it is written there, which is no Python."""
+    with pytest.raises(ConfigError, match=r"allow_http = true"):
+        Backend("http://example.com", headers={"a": "b"})

@@ -151,6 +151,7 @@ class Bench:
         self.checker = Checker(self.policy, State(seed=7))
         self.providers = dict(providers)
         self.listed: ProviderList | None = listed or a_list(*providers)
+        self.unlisted: Event | None = ListUnavailable(because="Connection timeout", answered=False)
         self.health: dict[str, Answer] = {}
         self.media_age_s: float | None = 0.05
         self.now = 0.0
@@ -343,7 +344,9 @@ class Bench:
                 if says.event is not None:
                     self._later(says.after_s, says.event(effect.session, effect.leg))
             case AskList():
-                self._later(0.02, self._answer())
+                answer = self._answer()
+                if answer is not None:
+                    self._later(0.02, answer)
             case CheckHealth():
                 self._later(0.02, self._checked(effect.provider))
             case Announce():
@@ -356,9 +359,9 @@ class Bench:
             case CloseLeg():
                 pass
 
-    def _answer(self) -> Event:
+    def _answer(self) -> Event | None:
         if self.listed is None:
-            return ListUnavailable(because="Connection timeout", answered=False)
+            return self.unlisted
         return ProvidersListed(listed=replace(self.listed))
 
     def _checked(self, provider: str) -> Event:

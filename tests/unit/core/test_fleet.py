@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hitless.core.fleet import Due, FleetMove, Moving, NodeShare, due
+from hitless.core.fleet import Due, FleetMove, Moving, NodeShare, due, going, share_for
 from hitless.core.pacing import slot_s
 from hitless.core.rendezvous import choose, draw, key
 from hitless.errors import ConfigError
@@ -401,3 +401,32 @@ def test_an_event_without_targets_moves_nothing():
     dealt = deal(leaving(weights={}, starts_per_s={}), streams(5))
 
     assert (dealt.moves, dealt.held) == ((), {"its clients can open no target": 5})
+
+
+# --- A share, counted ---
+
+
+def test_a_share_is_found_by_which_exactly_so_many_streams_with_media_move():
+    """
+    It is nobody's own draw, from which his key could be reckoned.
+    """
+    affected = streams(20)
+    keys = np.array([one.key for one in affected], np.uint64)
+    for count in (0, 1, 7, 19, 20, 30):
+        share = share_for(keys, count)
+
+        moved = deal(leaving(live_share=share), affected).moves
+        assert len(moved) == going(keys, share) == min(count, 20)
+        assert share not in draw(keys, "room:")
+    assert (share_for(keys[:0], 3), share_for(keys, 20)) == (1.0, 1.0)
+
+
+def test_a_share_tears_no_group():
+    """
+    All of it move, however few were wanted.
+    """
+    keys = np.array([key("band")] * 3 + [key("other")], np.uint64)
+    for count in (1, 2, 3):
+        assert going(keys, share_for(keys, count)) in (1, 3, 4)
+        assert share_for(keys, count) not in draw(keys, "room:")
+    assert going(keys, share_for(keys, 2)) >= 2

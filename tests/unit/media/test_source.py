@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
 from fractions import Fraction
 from itertools import pairwise
@@ -218,6 +219,18 @@ def test_what_cannot_be_played_is_said_in_one_sentence(tmp_path: Path) -> None:
             assert "\n" not in str(refused.value)
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    "source", ["https://ann:geheim@cam.example.com/live?sig=geheim", "rtmp://a.b/app/geheim"]
+)
+def test_an_address_is_refused_and_not_shown_with_what_opens_it(source: str) -> None:
+    """Neither in the sentence nor in what it was raised from."""
+    with pytest.raises(LocalFault, match="an address, not a file") as refused:
+        asyncio.run(open_feed(source))
+
+    told = traceback.format_exception(type(refused.value), refused.value, None)
+    assert "geheim" not in "".join(told)
 
 
 def test_a_file_that_may_not_be_read_is_a_local_fault(

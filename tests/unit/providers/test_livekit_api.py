@@ -375,3 +375,19 @@ def test_closing_twice_is_fine_and_nothing_is_asked_afterwards() -> None:
         assert len(server.seen) == 1
 
     run(test)
+
+
+def test_a_token_that_fits_into_no_header_is_not_sent() -> None:
+    """As over WHIP: the next provider, and nothing of it in the error."""
+
+    async def test(server: LiveKitServer, rooms: RoomService) -> None:
+        async def broken(grants: object) -> str:
+            return "eyJ\n"
+
+        exc = await failing(service(server, token_for=broken).rooms())
+        assert type(exc) is CredentialsRejected
+        assert (exc.retry, exc.answered) == (Retry.NEXT, False)
+        assert "line break" in str(exc)
+        assert server.seen == []
+
+    run(test)

@@ -25,6 +25,13 @@ from hitless.providers.whip import Whip, _filled, _view_url_of
         ({"url": "https://example.com/whip", "view_url": "http://example.com/whep"}, "view_url"),
         ({"url": "https://user:pass@example.com/whip"}, "token"),
         ({"url": "https://{stream}.example.com/whip"}, "path"),
+        ({"url": "https://example.com/{room}/whip"}, r"url: only \{stream\} .* not \{room\}"),
+        ({"url": "https://example.com/whip/{stream"}, "url: .* not a brace"),
+        ({"url": "https://example.com/whip/{ pass }"}, "url: .* not a brace"),
+        (
+            {"url": "https://example.com/whip", "view_url": "https://example.com/{id}"},
+            r"view_url: .* not \{id\}",
+        ),
         ({"url": "https://example.com/whip", "name": "Agora Inc"}, "name"),
         ({"url": "https://example.com/whip", "name": ""}, "name"),
     ],

@@ -6,9 +6,11 @@ import asyncio
 import errno
 import socket
 import traceback
+from typing import Any
 
 import pytest
 from aiohttp import web
+from canned_media import canned_feed
 from whip_calls import always, failing, run, whip
 from whip_server import WhipServer
 
@@ -22,6 +24,7 @@ from hitless.errors import (
     Retry,
     Unreachable,
 )
+from hitless.media.frame import Kind
 from hitless.providers.unreached import translated
 from hitless.providers.whip import Whip
 
@@ -271,3 +274,48 @@ def test_faults_of_this_machine_blame_nobody(number: str) -> None:
     exc = translated(OSError(getattr(errno, number), "x"), "agora", "publish")
     assert isinstance(exc, LocalFault)
     assert number in str(exc)
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        ("geheim\r\nX-Other: 1", "line break"),
+        ("geheim\x00", "control character"),
+        ("geheim\n", "line break"),
+    ],
+)
+@pytest.mark.parametrize("operation", ["publish", "view"])
+def test_a_token_that_fits_into_no_header_is_not_sent(
+    token: str, says: str, operation: str
+) -> None:
+    """It is said in plain words, which do not quote it, and the next provider's turn has come."""
+
+    async def test(server: WhipServer) -> None:
+        exc = await failing(whip(server, token=token), operation)
+        assert type(exc) is CredentialsRejected
+        assert (exc.retry, exc.answered) == (Retry.NEXT, False)
+        assert says in str(exc)
+        assert "geheim" not in "".join(traceback.format_exception(exc))
+        assert server.seen == []
+
+    run(test)
+
+
+def test_a_token_that_fits_into_no_header_is_fetched_again_by_the_next_attempt() -> None:
+    """The function may have a good one by then."""
+    tokens: list[Any] = ["bad\n", b"no text", "good"]
+
+    async def test(server: WhipServer) -> None:
+        async def token() -> Any:
+            return tokens.pop(0)
+
+        server.intercept = always(500)
+        provider, (feed, _) = whip(server, token=token), canned_feed(Kind.AUDIO)
+        for expected in (CredentialsRejected, CredentialsRejected, Refused):
+            with pytest.raises(expected):
+                await provider.start_stream("show", feed)
+        assert [each.headers["Authorization"] for each in server.seen] == ["Bearer good"]
+        await provider.aclose()
+        await feed.aclose()
+
+    run(test)

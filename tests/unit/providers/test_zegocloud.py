@@ -740,7 +740,7 @@ def test_publishing_by_the_documented_whip_needs_the_secret() -> None:
     async def test(server: WhipServer) -> None:
         provider = without_api(server, bearer="signed", whip_url=server.url)
         feed, _ = canned_feed()
-        with pytest.raises(ConfigError, match="server_secret"):
+        with pytest.raises(CredentialsRejected, match="server_secret"):
             await provider.start_stream("show", feed)
         assert server.seen == []
         await provider.aclose()

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 from hitless.client import protocol
 from hitless.client.protocol import Close, LegNews, Open, Seen
+from hitless.core.evidence import Rules
 from hitless.core.listing import Answer, Check, Listed, ProviderList
 from hitless.core.observation import MediaFresh
 from hitless.core.policy import Policy
@@ -21,6 +22,7 @@ from hitless.server.hands import Hand
 from hitless.server.hub import Hub
 from hitless.server.keys import Identity, KeyRole
 from hitless.server.plans import MintRefused
+from hitless.server.recording import Recording
 from hitless.server.store_members import Role
 from hitless.server.store_streams import StreamRow, StreamState
 
@@ -193,9 +195,10 @@ class Room:
         self.store, self.plans, self.hub = Rows(), Plans(), Hub()
         self.told, self.hands = [], []
         self.config = SimpleNamespace(name="n1", report_s=10.0)
-        self.providers = self.judge = self.rescues = self
+        self.providers = self.judge = self.rescues = self.quotas = self
         self.loop = asyncio.get_running_loop()
         self.observed = []
+        self.recording = Recording(Rules())
         self.coordinator = Coordinator(
             store=self.store,
             hub=self.hub,
@@ -224,6 +227,7 @@ class Room:
             source=self,
             policy=self.policy,
             seed=1,
+            recording=self.recording.hands,
         )
         self.hands.append(hand)
         self.hub.add(hand)
@@ -255,6 +259,12 @@ class Room:
     def order(self, adapters=(), stream=""):
         names = [name for name in self.rows if name not in self.disabled]
         return tuple(name for name in names if not adapters or name in adapters)
+
+    def with_room(self, order, here=""):
+        return tuple(order), ""
+
+    def placed(self, name):
+        """Nobody is limited here."""
 
     def why_nobody(self, adapters=()):
         return "no provider can carry it"

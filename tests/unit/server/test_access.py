@@ -121,7 +121,9 @@ def test_a_key_for_one_stream_opens_no_other(api):
     api.call("POST", "/v1/start", SHOW, key="publisher")
     error = api.call("POST", "/v1/start", {**SHOW, "stream": "x"}, key="publisher", status=403)
     assert error["code"] == "forbidden"
-    api.call("POST", "/v1/end", {**SHOW, "stream": "x"}, key="publisher", status=403)
+    assert error["message"] == "this key may not do that: it is for another stream"
+    error = api.call("POST", "/v1/end", {**SHOW, "stream": "x"}, key="publisher", status=403)
+    assert error["message"] == "this key may not do that: it is for another stream"
 
 
 # --- Where the key is ---

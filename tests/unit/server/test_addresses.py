@@ -259,7 +259,10 @@ def test_one_address_that_is_not_public_refuses_the_name():
     """
     Which of them is connected to would be chance.
     """
-    assert "loopback" in refusal("https://hook.example/", [PUBLIC, "127.0.0.1"])
+    said = refusal("https://hook.example/", [PUBLIC, "127.0.0.1"])
+
+    assert "loopback" in said
+    assert "name its network in server.allow_private" in said
 
 
 @pytest.mark.parametrize(

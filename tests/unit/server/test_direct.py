@@ -208,32 +208,48 @@ def test_a_connection_that_ended_is_gone_without_a_collection(tmp_path):
         gc.enable()
 
 
-def test_new_connections_are_set_aside_and_looked_at_again_when_most_have_gone(monkeypatch):
+def test_new_connections_are_set_aside_and_looked_at_again_when_nearly_all_have_gone(monkeypatch):
     """
     And everything is as it was when the server ends.
     """
-    done = []
+    done, survived, threshold = [], [0], gc.get_threshold()
     for name in ("freeze", "unfreeze", "collect"):
         monkeypatch.setattr(gc, name, lambda name=name: done.append(name))
+    monkeypatch.setattr(gc, "get_count", lambda: (0, 0, survived.pop() if survived else 0))
     monkeypatch.setattr(garbage, "LOOK_S", 0.001)
+
+    async def came_of(change):
+        done.clear()
+        change()
+        await asyncio.sleep(0.02)
+        return list(done)
 
     async def test():
         hub = Hub()
         keeping = asyncio.create_task(garbage.keep_short(hub))
-        await asyncio.sleep(0.02)
-        assert done == ["collect", "freeze"]
-        connections = [Connection(f"c{n}", WHO) for n in range(garbage.STEP)]
-        for connection in connections:
-            hub.add(connection)
-        await asyncio.sleep(0.02)
-        assert done[2:] == ["freeze"]
-        for connection in connections:
-            hub.remove(connection)
-        await asyncio.sleep(0.02)
-        assert done[3:] == ["unfreeze", "collect", "freeze"]
+        assert await came_of(lambda: None) == ["collect", "freeze"]
+        assert gc.get_threshold()[:2] == threshold[:2]
+        assert gc.get_threshold()[2] > 1_000_000
+        connections = [Connection(f"c{n}", WHO) for n in range(2 * garbage.STEP)]
+
+        def come():
+            for connection in connections:
+                hub.add(connection)
+
+        def go(count):
+            for _ in range(count):
+                hub.remove(connections.pop())
+
+        assert await came_of(come) == ["freeze"]
+        survived.append(garbage.SURVIVED)
+        assert await came_of(lambda: None) == ["collect", "freeze"]
+        assert await came_of(lambda: go(garbage.STEP)) == []
+        assert await came_of(lambda: go(1)) == ["unfreeze", "collect", "freeze"]
+        assert await came_of(lambda: go(garbage.STEP - 1)) == []
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-        assert done[6:] == ["unfreeze"]
+        assert done == ["unfreeze"]
+        assert gc.get_threshold() == threshold
 
     asyncio.run(test())
 

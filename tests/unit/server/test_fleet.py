@@ -378,7 +378,52 @@ def test_no_room_means_that_streams_with_media_stay(engine):
     ordered, there = go(main())
     assert (ordered.moving, ordered.staying) == (11, 29)
     assert "no room" in ordered.because
-    assert 6 <= there <= 17  # a hash picks them: a binomial number, not an exact one
+    assert there == 1 + ordered.moving
+
+
+@pytest.mark.parametrize(
+    ("many", "share", "moving"), [(1, 0.5, 1), (1, 0.4, 0), (2, 0.5, 1), (7, 0.3, 2), (9, 1.0, 9)]
+)
+def test_as_many_streams_of_a_share_move_as_was_said(engine, many, share, moving):
+    """
+    A hash says which, not how many; those without media all go.
+    """
+
+    async def main():
+        async with fleet(engine) as it:
+            await it.begin(agora={}, zegocloud={"starts_per_s": 1000.0})
+            for n in range(many):
+                await it.stream(f"s{n}")
+            await it.stream("dark", live=False)
+            ordered = await it.one.orders.order(order(share=share))
+            for _ in range(3):
+                await it.later(1.0)
+            audit = await it.audit("streams.moved")
+            return ordered, [*(await it.where()).values()].count("zegocloud"), audit
+
+    ordered, there, audit = go(main())
+    assert (ordered.moving, ordered.staying) == (moving + 1, many - moving)
+    assert there == moving + 1
+    assert [row.after["streams"] for row in audit] == [moving + 1]
+
+
+def test_co_hosts_count_as_all_of_them_where_a_share_moves_one(engine):
+    """
+    A group is not torn: what was said is what happens, though it is more than was asked.
+    """
+
+    async def main():
+        async with fleet(engine) as it:
+            await it.begin(agora={}, zegocloud={"starts_per_s": 1000.0})
+            for n in range(4):
+                await it.stream(f"s{n}", group="band")
+            ordered = await it.one.orders.order(order(share=0.25))
+            for _ in range(3):
+                await it.later(1.0)
+            return ordered, [*(await it.where()).values()].count("zegocloud")
+
+    ordered, there = go(main())
+    assert (ordered.moving, ordered.staying, there) == (4, 0, 4)
 
 
 def test_the_next_tier_is_asked_only_when_the_first_is_full(engine):

@@ -466,7 +466,16 @@ def test_a_target_with_an_adapter_gets_a_canary_as_deep_as_it_says():
     assert asking._new_canary(Target(name="a", adapter=adapter, deepest=Level.CONTROL)) is None
 
 
-def test_a_canary_is_not_sent_to_a_private_address():
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"publish_url": "http://10.1.2.3/whip/{stream}"},
+        {"publish_url": "wss://10.1.2.3:8989"},
+        {"publish_url": "rtmp://10.1.2.3/live/{stream}"},
+        {"media_urls": ("https://10.1.2.3/{stream}",)},
+    ],
+)
+def test_a_canary_is_not_sent_to_a_private_address(where):
     """
     That is our configuration: no verdict.
     """
@@ -476,7 +485,7 @@ def test_a_canary_is_not_sent_to_a_private_address():
         async with Probing(
             {"a": Api()},
             birds={"a": Bird(flights)},
-            publish_url="http://10.1.2.3/whip/{stream}",
+            **where,
             **allowed,
         ) as probing:
             return (await probing.prober.check_now("a"))[1]

@@ -246,7 +246,7 @@ def test_a_provider_that_nobody_probes_cannot_be_checked():
         probing = Probing(
             Rules(), scene, judge, Mint(is_revoked=bool), print, rng=random.Random(1)
         )
-        with pytest.raises(ConfigError, match="no provider 'one' is probed here"):
+        with pytest.raises(ConfigError, match=r"'one' is probed here \(see `hitless"):
             await probing.check_now("one")
         await probing.aclose()
 
@@ -271,3 +271,24 @@ def test_a_provider_with_regions_is_probed_in_each_of_them(play):
 
     own = row()
     play(work, replace(own, config={**own.config, "regions": regions}))
+
+
+@pytest.mark.parametrize(("more", "is_given"), [({}, True), ({"ingest": "whip"}, False)])
+def test_a_canary_by_rtmp_is_given_what_opens_the_api_where_to_push_is_asked(play, more, is_given):
+    """
+    And counts among the calls of the account, as the control probe does.
+    """
+    url = "https://a.example/{stream}"
+    config = {"app_id": "970CA35de60c44645bbae8a215061b33", "probe": "ingest", **more}
+    config |= {"whip_url": url} if more else {}
+
+    async def work(scene):
+        scene.secrets = lambda name: {"customer_id": "c", "customer_secret": "s"}
+        target = (await scene.follow(is_leader=True))["one"]
+        assert (target.adapter.api is not None) is is_given
+        assert target.deepest is Level.INGEST
+        assert target.media_urls == ((url,) if more else ())
+        if is_given:
+            assert target.adapter.api._rest._quota is target.control._quota
+
+    play(work, row(url=None, adapter="agora", **config))

@@ -3,6 +3,7 @@
 import asyncio
 import collections
 import json
+from dataclasses import replace
 
 import pytest
 from unit.server.api import SECRET, Api, whip
@@ -15,6 +16,7 @@ from hitless.server.keys import KeyRole
 from hitless.server.plans import Mint
 from hitless.server.providers import SERVER_OPTIONS, Providers, make_adapter, public_config
 from hitless.server.store_operators import ProviderRow
+from hitless.server.store_rows import Audit
 from hitless.server.vault import RootKey, Vault
 
 
@@ -209,6 +211,53 @@ def test_a_secret_is_in_no_answer_no_log_no_entry_and_no_row(api, tmp_path, caps
     for file in tmp_path.iterdir():
         assert SECRET.encode() not in file.read_bytes()
     assert api.node.providers.secrets("one")["view_token"] == SECRET
+
+
+def test_a_secret_that_gets_another_value_is_named_in_the_log_and_its_value_is_not(api):
+    """
+    The same value given anew is no change.
+    """
+    given = {"token": "new-1", "view_token": "v"}
+    api.call("PATCH", "/v1/admin/providers/one", {"secrets": given})
+    api.call("PATCH", "/v1/admin/providers/one", {"secrets": {"token": "new-1"}})
+
+    same, other = api.call("GET", "/v1/admin/audit")[:2]
+    assert other["before"]["secrets"] == ["token"]
+    assert other["after"]["secrets"] == ["token (changed)", "view_token"]
+    assert same["after"]["secrets"] == same["before"]["secrets"] == ["token", "view_token"]
+    assert "new-1" not in json.dumps([same, other])
+
+
+def test_a_secret_that_nobody_can_read_is_changed_by_any_other(api):
+    """
+    Whether it is the same cannot be known.
+    """
+    row = api.node.providers.rows["one"]
+    broken = replace(row, secret=json.dumps({"token": "sealed by nobody"}))
+    audit = Audit(who="k", what="test", target="one", because="")
+    api.run(api.node.store.providers.put(broken, audit, wake=""))
+
+    api.call("PATCH", "/v1/admin/providers/one", {"secrets": {"token": "readable"}})
+
+    assert api.call("GET", "/v1/admin/audit")[0]["after"]["secrets"] == ["token (changed)"]
+
+
+def test_a_price_and_the_default_are_in_the_log_before_and_after(api):
+    """
+    And a price that is empty is none any more.
+    """
+    path, price = "/v1/admin/providers/one", {"per_gb": 0.05}
+    api.call("PATCH", path, {"price": price, "is_default": True})
+    kept = api.call("PATCH", path, {"weight": 2.0})
+    gone = api.call("PATCH", path, {"price": {}})
+
+    log = [e for e in api.call("GET", "/v1/admin/audit") if e["what"] == "provider.changed"]
+    shown = [(e["before"]["price"], e["after"]["price"]) for e in log]
+    assert shown == [(price, None), (price, price), (None, price)]
+    shown = [(e["before"]["is_default"], e["after"]["is_default"]) for e in log]
+    assert shown == [(True, True), (True, True), (False, True)]
+    assert (kept["price"], gone["price"]) == (price, None)
+    assert api.run(api.node.store.providers.one("one")).price is None
 
 
 def test_a_secret_is_removed_by_null_and_the_others_stay(api):

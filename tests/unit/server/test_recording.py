@@ -23,7 +23,8 @@ from hitless.core.observation import (
 from hitless.core.verdict import Standing
 from hitless.server.judging import Judge
 from hitless.server.pseudonyms import Pseudonyms
-from hitless.server.recording import PIECES, Recording
+from hitless.server.recording import Recording
+from hitless.server.ring import PIECES
 
 
 SECRET = "hk_3f9c1b2a_" + "s" * 32

@@ -1,7 +1,11 @@
 """hitless.server.serve: where a server listens, and the keys it makes for itself."""
 
+import json
 import os
+import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,3 +164,46 @@ def test_only_named_proxies_are_believed_about_who_the_client_is():
     with pytest.raises(ConfigError, match="name the proxies"):
         Address(proxies="*").check()
     assert Address().proxies == ""
+
+
+@pytest.mark.parametrize(
+    "proxies", ["foo", "10.0.0.7, proxy.example", "10.1.0.1/16", "10.0.0.0/33"]
+)
+def test_proxies_are_addresses_or_networks(proxies):
+    """
+    Anything else would be believed about nobody, and nobody would know.
+    """
+    with pytest.raises(ConfigError, match="is neither an address nor a network"):
+        Address(proxies=proxies).check()
+
+    Address(proxies="10.0.0.7, 10.1.0.0/16, 2001:db8::/32,").check()
+
+
+# --- A port that is taken ---
+
+
+def test_a_port_that_was_taken_after_it_was_tried_is_one_line(tmp_path):
+    """
+    Whoever was quicker has it, and nothing falls over: no traceback, and the same exit status.
+    """
+    program = (
+        "import sys; from importlib import import_module; from hitless.cli import main;"
+        "import_module('hitless.cli.serve')._check_port = lambda address: None;"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("HITLESS_")}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+
+        ended = subprocess.run(
+            [sys.executable, "-c", program, "serve", "--listen", where],
+            cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60.0, check=False,
+        )  # fmt: skip
+
+    made, *more = ended.stderr.splitlines()
+    assert made.startswith("made keys in ")
+    logged = [json.loads(line) for line in more if line.startswith("{")]
+    assert {line["level"] for line in logged} <= {"info"}
+    more = [line for line in more if not line.startswith("{")]
+    assert more == [f"hitless: cannot listen on {where}: give a free one with --listen"]
+    assert ended.returncode == 2

@@ -275,6 +275,23 @@ def test_a_key_for_viewers_cannot_say_that_it_publishes(tmp_path):
     go(tmp_path, test)
 
 
+@pytest.mark.parametrize("is_hand", [False, True])
+def test_a_key_for_one_stream_is_told_that_another_is_not_its_own(is_hand, tmp_path):
+    """
+    Its role is right: that is not what is wrong.
+    """
+
+    async def test(server):
+        body = {"role": "publisher", "scope": "mine"}
+        made = await server.operate("keys", body, status=201)
+        socket = await welcomed(server, "news", key=made["data"]["key"], hands=is_hand)
+        problem = await play.heard(socket)
+        assert (problem["code"], problem["stream"]) == ("forbidden", "news")
+        assert problem["message"] == "this key may not do that: it is for another stream"
+
+    go(tmp_path, test)
+
+
 def test_a_client_that_goes_leaves_nothing_here(tmp_path):
     """
     A hand in the middle of an order, too.

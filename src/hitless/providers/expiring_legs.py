@@ -1,4 +1,4 @@
-"""Legs that Agora ends when their credential ends: what carries the media, and until when."""
+"""Legs that a provider ends when their credential ends: what carries the media, and until when."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from .base import Leg, Stats, ViewLeg
 L = TypeVar("L", bound=Leg)
 
 
-class AgoraLeg(Generic[L]):
+class ExpiringLeg(Generic[L]):
     """
     A leg of `Rtmp` or `Whip` that ends at a known time; see `Expiring`.
 
-    Agora puts a user out when the privilege to join ends. Neither a push, whose key is in its
-    address, nor a session by WHIP can be given a new credential: whoever looks after the leg
-    moves the stream in time.
+    Neither a push, whose key is in its address, nor a session by WHIP (RFC 9725) can be given a
+    new credential: whoever looks after the leg moves the stream in time.
 
     Args:
         leg: Carries the media.
         operation: `publish` or `view`, for errors.
-        expires_s: When its credential ends [s, the loop's clock]; None: not known.
+        expires_s: When its credential ends it [s, the loop's clock]; None: not known, or never.
 
     Attributes:
         leg, expires_s: As given.
@@ -72,7 +71,7 @@ class AgoraLeg(Generic[L]):
         await self.leg.aclose()
 
 
-class AgoraViewLeg(AgoraLeg[ViewLeg]):
+class ExpiringViewLeg(ExpiringLeg[ViewLeg]):
     """The same for a leg that brings media to us."""
 
     def frames(self) -> AsyncIterator[EncodedFrame]:
