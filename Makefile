@@ -32,7 +32,7 @@ fix: $(READY)  ## Format the code and repair what the linter can repair.
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
 simulate: $(READY)  ## Run WORLDS (1000) random worlds and SCHEDULES (1000000, 25 minutes) of messages.
-	@HITLESS_WORLDS=$(WORLDS) HITLESS_SCHEDULES=$(SCHEDULES) $(BIN)/python -m pytest -n 2 tests/simulation $(ARGS)
+	@HITLESS_WORLDS=$(WORLDS) HITLESS_SCHEDULES=$(SCHEDULES) $(BIN)/python -m pytest -n 2 -o faulthandler_timeout=0 tests/simulation $(ARGS)
 
 drill: $(READY)  ## Break real streams on purpose and measure the gap; ARGS="NAME --runs 5".
 	@$(BIN)/hitless drill $(ARGS)

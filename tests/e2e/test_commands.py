@@ -227,7 +227,7 @@ def test_a_file_that_is_no_film_fails(home, refused):
 
     status, err = refused("publish", "show", "--source", "film.mp4")
 
-    assert 1 == status, err
+    assert 2 == status, err
     assert "film.mp4" in one_line(err)
 
 
