@@ -77,6 +77,7 @@ class Client:
         is_there: Whether it has come yet.
         waiting: What it was told while it slept.
         starts: How often it asked for a start.
+        has_finished: Whether a node has heard that its session is over.
     """
 
     follower: Follower
@@ -85,3 +86,4 @@ class Client:
     is_there: bool = True
     waiting: list[tuple[Row, bool]] = field(default_factory=list)
     starts: int = 0
+    has_finished: bool = False

@@ -21,6 +21,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from simulation.agreement_ends import Act, Client, Node, Odds, Store
 from simulation.agreement_invariants import (
@@ -116,7 +117,8 @@ class World:
         if wrong := disagreement(self.store.row, followers):
             raise Broken(f"all was well again for {CALM_S:g} s, but {wrong}")
         row = self.store.row
-        if row is None or self.clients[row.publisher].follower.is_fenced:
+        is_sent = row is not None and not self.clients[row.publisher].follower.is_fenced
+        if row is None or not (row.is_over or is_sent):
             raise Broken(f"nobody publishes it any more: {row}")
         return self
 
@@ -173,6 +175,14 @@ class World:
             name = client.follower.client
             self._say(node, lambda: self._write(claim), name)
 
+    def _finish(self, client: Client) -> None:
+        """Say that a fenced publisher's session is over, until it was heard."""
+        up = [node for node in self.nodes if node.is_up]
+        if client.is_awake and not client.has_finished and up:
+            self._say(self.rng.choice(up), lambda: self._ended(client), client.follower.client)
+        if not client.has_finished:
+            self._at(OVERDUE_S, lambda: self._finish(client))
+
     def _insist(self, client: Client) -> None:
         """Connect again if the node is gone or has said nothing; claim again what is overdue."""
         if client.is_awake and not client.follower.is_fenced:
@@ -196,6 +206,7 @@ class World:
             self.note("a placement is obeyed", f"by the {name}: {row.epoch} {row.provider}")
         if now.is_fenced and not was.is_fenced:
             self.note("a publisher is fenced", name)
+            self._finish(client)
         if now != was:
             self._claim(client)
 
@@ -235,6 +246,16 @@ class World:
         name, provider = client.follower.client, self.rng.choice(PROVIDERS)
         row = taken_over(self.rules, self.store.row, name, provider, 0)
         return self._put(row, f"started by the {name}"), False
+
+    def _ended(self, client: Client) -> tuple[Row | None, bool]:
+        """
+        End the stream, if the row says that this one publishes it: a start of its own, repeated
+        late, may have taken it back from who fenced it.
+        """
+        client.has_finished, row = True, self.store.row
+        if row is not None and row.publisher == client.follower.client and not row.is_over:
+            row = self._put(replace(row, is_over=True), f"ended by the {row.publisher}")
+        return row, False
 
     def _greeted(self, shown: Shown) -> tuple[Row | None, bool]:
         claim = self.rules.returned(self.store.row, shown)

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .frame import CLOCK_RATE, Codec, EncodedFrame, Kind
-from .pattern import SAMPLE_RATE
+from .pattern import OPUS_LOOKAHEAD, SAMPLE_RATE
 
 
 NEEDLE_S: Final = 0.5
@@ -47,9 +47,9 @@ _PEAK: Final = 8
 _LOUD: Final = 30.0
 """The least loudness that is compared: 0.1 % of full scale, above dither and codec noise."""
 
-_LOOKAHEAD: Final = {Codec.OPUS: 312, Codec.AAC: 0}
-"""Samples by which decoded sound lies before its timestamp: libopus's lookahead at 48 kHz
-(`OPUS_GET_LOOKAHEAD`); AAC's timestamps are those of its samples (`aac.py`)."""
+_LOOKAHEAD: Final = {Codec.OPUS: OPUS_LOOKAHEAD, Codec.AAC: 0}
+"""Samples by which decoded sound lies before its timestamp; AAC's timestamps are those of its
+samples (`aac.py`)."""
 
 _ENCODING_S: Final = {Codec.OPUS: 0.0, Codec.AAC: 0.044}
 """The least time from a frame's timestamp to its encoding [s]: see `aac.py`; 2112 samples."""

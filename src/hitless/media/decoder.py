@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .frame import CLOCK_RATE, Codec, EncodedFrame, Kind
-from .pattern import SAMPLE_RATE, SLOT
+from .pattern import OPUS_LOOKAHEAD, SAMPLE_RATE, SLOT
 from .worker import Box, Worker
 
 
@@ -254,11 +254,13 @@ class _Slots:
     Decoded sound in slots of 20 ms, none twice, whatever the codec.
 
     Opus comes in such slots and passes as it is. AAC is cut where packets of Opus would begin:
-    on the grid of those that came before, else at whole multiples of 20 ms.
+    on the grid of those that came before, else at whole multiples of 20 ms. Where AAC came first,
+    so is Opus from then on: its packets would begin in the middle of slots.
     """
 
     def __init__(self) -> None:
         self._codec: Codec | None = None
+        self._cuts_all = False
         self._resampler: av.AudioResampler | None = None
         self._left: npt.NDArray[np.int16] = np.empty((0, 2), np.int16)
         self._left_at = 0  # media time of its first sample [ticks]
@@ -273,7 +275,9 @@ class _Slots:
         is_new = codec is not self._codec
         if is_new:
             self._resampler = None
-        if codec is Codec.OPUS:
+        if self._codec is None:
+            self._cuts_all = codec is not Codec.OPUS
+        if codec is Codec.OPUS and not self._cuts_all:
             middle = timestamp + SLOT // 2
             if is_new and self._over is not None and 0 < self._over - middle < _AGAIN:
                 return []  # over half of it was heard in the other codec
@@ -281,7 +285,7 @@ class _Slots:
             self._over = timestamp + frame.samples
             return [(timestamp, frame)]
         self._codec = codec
-        return self._cut(frame, timestamp)
+        return self._cut(frame, timestamp - (OPUS_LOOKAHEAD if codec is Codec.OPUS else 0))
 
     def _cut(self, frame: av.AudioFrame, timestamp: int) -> list[tuple[int, av.AudioFrame]]:
         drift = timestamp - self._left_at - len(self._left)

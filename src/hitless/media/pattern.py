@@ -40,7 +40,7 @@ SLOT_S: Final = SLOT / SAMPLE_RATE
 SLOTS: Final = 256
 """Slots that can be told apart; `SlotReader` counts the rounds of 5.12 s."""
 
-_LOOKAHEAD: Final = 312
+OPUS_LOOKAHEAD: Final = 312
 """Samples by which libopus delays the sound at 48 kHz (`OPUS_GET_LOOKAHEAD`): the first 6.5 ms
 of a decoded packet belong to the slot before."""
 
@@ -198,7 +198,7 @@ def read_number(luma: Luma) -> int | None:
 _SLOW_HZ: Final = 400 + 150 * np.arange(16)
 _FAST_HZ: Final = 3_100 + 150 * np.arange(16)
 _AMPLITUDE: Final = 5_000
-_READ: Final = SLOT - _LOOKAHEAD
+_READ: Final = SLOT - OPUS_LOOKAHEAD
 _DOMINANCE: Final = 2.0
 """A tone is believed if it is this much stronger than the next one of its group."""
 
@@ -249,7 +249,7 @@ def read_slot(samples: npt.NDArray[np.int16]) -> int | None:
         return None
     # Padded to a whole slot, so that each tone has a bin of its own. No matrix product: BLAS
     # would start threads that spin between packets (measured: a whole core).
-    strength = np.abs(np.fft.rfft(samples[_LOOKAHEAD:] * _WINDOW, SLOT)[_BINS])
+    strength = np.abs(np.fft.rfft(samples[OPUS_LOOKAHEAD:] * _WINDOW, SLOT)[_BINS])
     slot = 0
     for group in (strength[:16], strength[16:]):
         best = int(group.argmax())

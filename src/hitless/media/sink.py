@@ -86,6 +86,7 @@ class Meter:
         self._slots = SlotReader()
         self._before: Sound | None = None
         self._back = 0
+        self._began_as_aac = False
         self.pictures: deque[Shown] = deque(maxlen=int(record_s * _PICTURES_PER_S_MAX))
         """Each readable picture, in the order shown."""
         self.sounds: deque[Shown] = deque(maxlen=int(record_s * _SLOTS_PER_S_MAX))
@@ -111,8 +112,10 @@ class Meter:
     def sound(self, sound: Sound) -> None:
         self._heard += 1
         before, self._before = self._before, sound
+        if before is None:
+            self._began_as_aac = sound.codec is Codec.AAC
         slot = self._slots.read(self._samples(sound, before), sound.at_s)
-        if slot is None and sound.codec is Codec.AAC:
+        if slot is None and self._is_cut_anywhere(sound):
             self._back = SLOT // 2 - self._back  # and from now on
             slot = self._slots.read(self._samples(sound, before), sound.at_s)
         if slot is None:
@@ -121,15 +124,19 @@ class Meter:
         self.sounds.append(Shown(slot, sound.at_s))
         self._forget(self.sounds, sound.at_s)
 
+    def _is_cut_anywhere(self, sound: Sound) -> bool:
+        """Whether it need not begin where a slot of the test sound does: see `Decoder`."""
+        return sound.codec is Codec.AAC or self._began_as_aac
+
     def _samples(self, sound: Sound, before: Sound | None) -> npt.NDArray[np.int16]:
         """
         Return one channel of a sound.
 
-        Sound that came as AAC is cut anywhere in the slots of the test sound, unless Opus came
-        before it. Cut in their middle they cannot be told apart; half a slot back they can.
+        Cut in the middle of the test sound's slots, these cannot be told apart; half a slot back
+        they can.
         """
         samples = _mono(sound)
-        if sound.codec is not Codec.AAC:
+        if not self._is_cut_anywhere(sound):
             self._back = 0
         if self._back == 0 or before is None or before.timestamp != sound.timestamp - SLOT:
             return samples

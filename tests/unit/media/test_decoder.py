@@ -343,6 +343,37 @@ def test_slots_go_on_where_the_sound_changes_from_opus_to_aac_and_back(later: in
     run(test)
 
 
+@pytest.mark.parametrize("later", range(0, SLOT, 160))
+def test_no_sound_is_lost_or_repeated_where_it_changes_from_aac_to_opus_and_back(
+    later: int,
+) -> None:
+    """To the sample, wherever slots of AAC were cut in those of the source."""
+
+    async def test() -> None:
+        opus = [replace(frame, timestamp=frame.timestamp + later) for frame in sounds(100)]
+        aac = aac_sounds(100, later=later)
+        before = [one for one in aac if one.timestamp < later + 30 * SLOT]
+        after = [one for one in aac if one.timestamp >= later + 58 * SLOT]
+        screen = Screen()
+        await screen.show(before + opus[28:60] + after)
+        await screen.decoder.aclose()
+        stamps = [one.timestamp for one in screen.sounds]
+        assert stamps == [stamps[0] + place * SLOT for place in range(len(stamps))]
+        heard = np.concatenate([one.frame.to_ndarray().reshape(-1, 2) for one in screen.sounds])
+        sound = TestSound(2)
+        source = np.concatenate([sound.slot(slot) for slot in range(100)])
+        for place in range(5, 90):  # each slot of the source is where it belongs
+            begun = later + place * SLOT - stamps[0]
+            part = heard[begun : begun + SLOT, 0].astype(float)
+            near = [
+                float(np.dot(part, source[place * SLOT + off : (place + 1) * SLOT + off, 0]))
+                for off in range(-160, 161, 4)
+            ]
+            assert abs(4 * (int(np.argmax(near)) - 40)) <= 8, place
+
+    run(test)
+
+
 def test_aac_of_another_rate_and_layout_comes_out_like_any_other() -> None:
     """A foreign publisher's 44.1 kHz mono: resampled to the format that the viewer hears."""
 
