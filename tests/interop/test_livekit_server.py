@@ -8,49 +8,28 @@ has it, so that most machines skip this. Run with 1.13.0, built from its source.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import os
-import shutil
 import signal
-import socket
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import aiohttp
 import pytest
 from canned_media import canned_feed
+from interop.livekit_server import LIMIT_S, run, token, with_client, with_server
 
 from hitless.errors import (
     CredentialsRejected,
     HitlessError,
     MediaLost,
     NotOnAir,
-    ProviderError,
     Retry,
 )
 from hitless.media.frame import Codec, Kind
-from hitless.providers.clock import wall_s
 from hitless.providers.conformance import check_provider
-from hitless.providers.livekit import LiveKit
-from hitless.providers.livekit_token import mint, publisher_grants, viewer_grants
+from hitless.providers.livekit_token import publisher_grants, viewer_grants
 
 
-PROGRAM = os.environ.get("HITLESS_LIVEKIT_SERVER") or shutil.which("livekit-server")
-LIMIT_S = 60.0
-KEY, SECRET = "key-of-the-test", "a secret of thirty-two characters or more"
-
-pytestmark = [
-    pytest.mark.realtime,
-    pytest.mark.skipif(
-        PROGRAM is None,
-        reason="no livekit-server here: put it on PATH or name it in HITLESS_LIVEKIT_SERVER",
-    ),
-]
-with_client = pytest.mark.skipif(
-    importlib.util.find_spec("livekit") is None or importlib.util.find_spec("livekit.rtc") is None,
-    reason="livekit is not installed: pip install livekit livekit-api",
-)
+pytestmark = [pytest.mark.realtime, with_server]
 
 # A process of its own: the client leaves threads of its native library behind.
 CLIENT = """
@@ -94,54 +73,6 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-@dataclass
-class Server:
-    url: str
-    child: asyncio.subprocess.Process
-
-    def livekit(self, **settings):
-        return LiveKit(**{"url": self.url, "api_key": KEY, "api_secret": SECRET, **settings})
-
-
-def free_port(kind):
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-@asynccontextmanager
-async def running(folder):
-    """A server of its own, with loopback as its only way to the world."""
-    port, media = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
-    config = folder / "livekit.yaml"
-    config.write_text(
-        f"port: {port}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\n"
-        f"rtc: {{udp_port: {media}, tcp_port: 0, node_ip: 127.0.0.1, use_external_ip: false, "
-        "enable_loopback_candidate: true, interfaces: {includes: [lo]}}\n"
-        "logging: {level: error}\n"
-    )
-    with (folder / "log").open("wb") as log:
-        child = await asyncio.create_subprocess_exec(
-            PROGRAM, "--config", str(config), stdout=log, stderr=log
-        )
-    try:
-        server = Server(f"ws://127.0.0.1:{port}", child)
-        probe = server.livekit()
-        async with asyncio.timeout(LIMIT_S):
-            while True:
-                try:
-                    await probe.check()
-                    break
-                except ProviderError:
-                    await asyncio.sleep(0.1)
-        await probe.aclose()
-        yield server
-    finally:
-        if child.returncode is None:
-            child.kill()
-        await child.wait()
-
-
 @asynccontextmanager
 async def client(server, what, shown):
     """LiveKit's own client in a room, until the block ends; what it prints."""
@@ -160,18 +91,6 @@ async def client(server, what, shown):
             child.kill()
         child.stdin.close()
         await child.communicate()
-
-
-def run(test, folder):
-    async def main():
-        async with asyncio.timeout(3 * LIMIT_S), running(folder) as server:
-            await test(server)
-
-    asyncio.run(main())
-
-
-def token(grants, identity):
-    return mint(KEY, SECRET, grants, now_s=wall_s(), ttl_s=600.0, identity=identity)
 
 
 @pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])

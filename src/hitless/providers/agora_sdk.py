@@ -21,7 +21,7 @@ from typing import Final
 from ..core.events import Role
 from ..errors import CredentialsRejected, Retry
 from ..media.liveness import Liveness
-from .agora_sdk_leg import SdkViewingLeg
+from .agora_sdk_leg import AgoraViewingLeg
 from .agora_tickets import Ticket
 from .credential import Access
 from .named_whip import fetched, remember
@@ -63,9 +63,9 @@ class AgoraSdk:
         self._silence_s = silence_s or SILENCE_S
         self._one_kind_s = one_kind_silence_s or ONE_KIND_S
         self._refused: dict[str, bool] = {}
-        self._legs: set[SdkViewingLeg] = set()
+        self._legs: set[AgoraViewingLeg] = set()
 
-    async def join_stream(self, stream: str) -> SdkViewingLeg:
+    async def join_stream(self, stream: str) -> AgoraViewingLeg:
         """
         View; see `Provider.join_stream`.
 
@@ -77,7 +77,7 @@ class AgoraSdk:
         access = Access(provider=self._name, stream=stream, role=Role.VIEWER, renew=renew)
         ticket = await fetched(self._ticket(access), self._name, "view", self._first_media_s)
         liveness = Liveness(silence_s=self._silence_s, one_kind_s=self._one_kind_s)
-        leg = SdkViewingLeg(self._name, liveness)
+        leg = AgoraViewingLeg(self._name, liveness)
         self._legs.add(leg)
         leg.when_closed(lambda: self._legs.discard(leg))
         try:

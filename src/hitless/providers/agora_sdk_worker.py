@@ -2,7 +2,7 @@
 The process that holds Agora's native SDK: it joins one channel, and hands on what arrives.
 
 Run as `python -m hitless.providers.agora_sdk_worker FOLDER` by `agora_sdk.py`; it obeys its
-standard input (`agora_sdk_wire.py`) and ends when that ends, so it never outlives the viewer.
+standard input (`sdk_wire.py`) and ends when that ends, so it never outlives the viewer.
 
 It is a process of its own for what `agora-python-server-sdk` 2.4.10 does to the one that imports
 it: TLS verification is switched off for all of it, a native library is loaded, downloaded first
@@ -19,88 +19,24 @@ import importlib
 import json
 import os
 import queue
-import shutil
 import sys
 import threading
 import time
 import urllib.request
-from collections import deque
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
-from . import agora_sdk_wire as wire
-from .agora_sdk_wire import Fault, Order, Word
+from . import sdk_wire as wire
+from .sdk_wire import Fault, Order, Word
+from .sdk_worker import Outbox, end, listen, private_output
 
-
-WAITING_MAX: Final = 512
-"""Messages that wait for a viewer that does not read; then all media among them are dropped."""
-
-BYTES_MAX: Final = 16 << 20
-"""The same in bytes."""
-
-LEAVE_S: Final = 0.8
-"""How long the SDK may take to leave [s]; the viewer kills us 0.2 s later."""
 
 _CODECS: Final = {1: 1, 2: 2, 7: 2}
 """`VideoCodecType` of the SDK: VP8, H264 and generic H264, as what they are told to the viewer."""
 
 _EXPIRED: Final = 9  # reason of a connection change: the token has expired
 _LOST: Final = 112  # error code: the connection is lost for 10 s
-_MEDIA: Final = (Word.VIDEO, Word.AUDIO, Word.DROPPED)
 _ORDERS_MAX: Final = 64
-
-
-class Outbox:
-    """
-    What is to be told, written by a thread of its own: callbacks never wait for the viewer.
-
-    Args:
-        pipe: Where to write.
-    """
-
-    def __init__(self, pipe: BinaryIO) -> None:
-        self._pipe = pipe
-        self._waiting: deque[tuple[Word, bytes]] = deque()
-        self._bytes = 0
-        self._changed = threading.Condition()
-        self._is_over = False
-        self._thread = threading.Thread(target=self._write, daemon=True)
-        self._thread.start()
-
-    def put(self, kind: Word, body: bytes = b"") -> None:
-        """Tell something; never waits."""
-        with self._changed:
-            if self._is_over:
-                return
-            if len(self._waiting) >= WAITING_MAX or self._bytes + len(body) > BYTES_MAX:
-                kept = [each for each in self._waiting if each[0] not in _MEDIA]
-                self._waiting = deque([*kept, (Word.DROPPED, b"")])
-                self._bytes = sum(len(each) for _, each in kept)
-            self._waiting.append((kind, body))
-            self._bytes += len(body)
-            self._changed.notify()
-
-    def close(self, limit_s: float) -> None:
-        """Write what waits, within a limit [s], and nothing more."""
-        with self._changed:
-            self._is_over = True
-            self._changed.notify()
-        self._thread.join(limit_s)
-
-    def _write(self) -> None:
-        while True:
-            with self._changed:
-                while not self._waiting and not self._is_over:
-                    self._changed.wait()
-                if not self._waiting:
-                    return
-                kind, body = self._waiting.popleft()
-                self._bytes -= len(body)
-            try:
-                self._pipe.write(wire.message(kind, body))
-                self._pipe.flush()
-            except OSError:
-                return  # the viewer is gone; standard input says so too
 
 
 class Watcher:
@@ -269,14 +205,18 @@ class Visit:
 def main() -> None:
     """Serve one viewer, and end."""
     folder = sys.argv[1]
-    outbox = Outbox(_private_output())
+    outbox = Outbox(private_output())
     orders: queue.Queue[tuple[int, bytes] | None] = queue.Queue(_ORDERS_MAX)
-    reader = threading.Thread(target=_listen, args=(orders, folder), daemon=True)
-    reader.start()
+
+    def hear(order: tuple[int, bytes] | None) -> None:
+        with contextlib.suppress(queue.Full):  # the SDK hangs: we end without it
+            orders.put_nowait(order)
+
+    threading.Thread(target=listen, args=(hear, wire.ORDER_MAX, folder), daemon=True).start()
     try:
         _serve(orders, outbox, folder)
     finally:
-        _end(outbox, folder)
+        end(outbox, folder)
 
 
 def _serve(orders: queue.Queue[tuple[int, bytes] | None], outbox: Outbox, folder: str) -> None:
@@ -296,28 +236,6 @@ def _serve(orders: queue.Queue[tuple[int, bytes] | None], outbox: Outbox, folder
     visit.leave()
 
 
-def _listen(orders: queue.Queue[tuple[int, bytes] | None], folder: str) -> None:
-    """Pass on what the viewer says; when it is gone or leaves, see that we end."""
-    order: tuple[int, bytes] | None = (0, b"")
-    while order is not None and order[0] != Order.LEAVE:
-        try:
-            order = wire.read(sys.stdin.buffer, wire.ORDER_MAX)
-        except (OSError, ValueError):
-            order = None
-        with contextlib.suppress(queue.Full):  # the SDK hangs: we end without it
-            orders.put_nowait(order)
-    time.sleep(LEAVE_S)
-    _end(None, folder)
-
-
-def _end(outbox: Outbox | None, folder: str) -> None:
-    """End at once, whatever threads of the SDK still do."""
-    if outbox is not None:
-        outbox.close(LEAVE_S)
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)
-
-
 def _uid(user_id: str) -> int:
     """Return a user id as a number; -1: it is none."""
     return int(user_id) if user_id.isascii() and user_id.isdigit() else -1
@@ -329,15 +247,6 @@ def _fault_of(exc: BaseException) -> Fault:
     if isinstance(exc, ImportError | OSError | SystemExit):
         return Fault.LIBRARY
     return Fault.TROUBLE
-
-
-def _private_output() -> BinaryIO:
-    """Return what was standard output; what the SDK prints goes nowhere."""
-    private = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-    return private
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ also lets whoever asks receive the tracks that it names in a header, in the same
 clients doing one-shot signalling", says its source, and no document says it. That is how a
 stream is viewed here, since it brings the publisher's encoded frames untouched: they match
 other providers', silence is known as fast as with any WHEP server, and nothing of an SDK keeps
-on reconnecting. The `livekit` package is not used: it gives decoded pictures only, so that every
-viewer would decode and encode, and no frame would match.
+on reconnecting. With `media="sdk"` both go through the `livekit` package instead, which gives
+decoded pictures only, so that every viewer decodes and encodes: see `livekit_sdk.py`.
 
 A track that is not there when the request comes makes the server wait without end, inside, also
 after the request has gone. So only what is there is asked for: `RoomService.participants` is
@@ -38,17 +38,18 @@ from ..media.closing import finish
 from ..media.connection import IceServer
 from ..media.feed import Feed
 from ..media.frame import Codec, Kind
+from .base import Leg, ViewLeg
 from .checkup import Finding, asked
 from .clock import wall_s
 from .credential import Access, Credentials, Token
 from .livekit_api import CALL_S, Participant, RoomService
 from .livekit_record import RECORD
+from .livekit_sdk import FIRST_MEDIA_S, LiveKitSdk
 from .livekit_token import Grants, check_key, mint, publisher_grants, viewer_grants
 from .livekit_whip import TRACK_NAMES, NativeWhip, Watched
 from .record import Record
-from .signalling import Answer
 from .whip import checked_url
-from .whip_legs import PublishingLeg, ViewingLeg
+from .whip_legs import PublishingLeg
 
 
 T = TypeVar("T")
@@ -82,16 +83,21 @@ class LiveKit:
         api_key: API key of the project; with it and `api_secret` tokens are minted here.
         api_secret: Its secret, or an async callable that fetches it for every token.
         credentials: Fetches `{"token": ...}` of one stream and role instead of minting; it beats
-            the key. Without a key only a stream that this provider publishes can be viewed.
+            the key. Without a key only a stream that this provider publishes can be viewed, with
+            `sdk` any.
         whip_url: WHIP endpoint; default: `/whip/v1` of `url`.
         identity: Of the publisher, when its token is minted here.
-        ice_servers: STUN and TURN servers; those that the server recommends are used besides.
-        first_media_s: Time from the POST to the first proven media [s].
-        self_view: How a publisher proves that it is forwarded.
-        video_codec: Preferred when viewing.
-        silence_s: Shortest silence of all media that counts [s].
+        media: `whip`, the server's own endpoint, or `sdk`, LiveKit's package in a process of its
+            own (`hitless[livekit-sdk]`): no self-view, and what is viewed is encoded anew.
+        ice_servers: STUN and TURN servers; those that the server recommends are used besides,
+            with `sdk` alone.
+        first_media_s: Time to the first proven media [s]; None: 3, with `sdk` 10.
+        self_view: How a publisher proves that it is forwarded; with `sdk` by receiver reports.
+        video_codec: Preferred when viewing; with `sdk` what pictures are encoded in.
+        silence_s: Shortest silence of all media that counts [s]; with `sdk` 0.6 or more.
         path_silence_s: Shortest silence of STUN answers that counts [s].
-        one_kind_silence_s: Shortest silence of one kind while another flows that counts [s].
+        one_kind_silence_s: Shortest silence of one kind while another flows that counts [s]; with
+            `sdk` 2 or more.
         allow_http: Whether plain http is accepted; None: with loopback hosts only.
 
     Raises:
@@ -110,8 +116,9 @@ class LiveKit:
         credentials: Credentials | None = None,
         whip_url: str | None = None,
         identity: str = "publisher",
+        media: str = "whip",
         ice_servers: Sequence[IceServer] = (),
-        first_media_s: float = 3.0,
+        first_media_s: float | None = None,
         self_view: SelfView = SelfView.KEPT,
         video_codec: Codec = Codec.VP8,
         silence_s: float = 0.2,
@@ -130,10 +137,14 @@ class LiveKit:
             check_key(api_key, api_secret)
         if not identity:
             raise ConfigError("identity: give the publisher a name")
+        if media not in ("whip", "sdk"):
+            raise ConfigError(f"media = {media[:20]!r} is not possible: give whip or sdk")
+        usual_s = FIRST_MEDIA_S if media == "sdk" else 3.0
+        self.first_media_s = usual_s if first_media_s is None else first_media_s
         self._key, self._secret = api_key, api_secret
         self._credentials = credentials
         self._identity = identity
-        self._call_s = min(CALL_S, first_media_s)
+        self._call_s = min(CALL_S, self.first_media_s)
         self._rooms: RoomService | None = None
         self._found: dict[str, Watched] = {}
         self._ours: dict[str, Watched] = {}
@@ -149,7 +160,7 @@ class LiveKit:
             found=self._found,
             ours=self._ours,
             ice_servers=ice_servers,
-            first_media_s=first_media_s,
+            first_media_s=self.first_media_s,
             self_view=self_view,
             video_codec=video_codec,
             silence_s=silence_s,
@@ -157,14 +168,30 @@ class LiveKit:
             one_kind_silence_s=one_kind_silence_s,
             allow_http=allow_http,
         )
+        self._sdk: LiveKitSdk | None = None
+        if media == "sdk":
+            self._sdk = LiveKitSdk(
+                name,
+                url=self._url,
+                credentials=self._token,
+                video_codec=video_codec,
+                first_media_s=self.first_media_s,
+                silence_s=silence_s,
+                one_kind_silence_s=one_kind_silence_s,
+            )
 
     @property
     def name(self) -> str:
         """Provider name."""
         return self._whip.name
 
-    async def start_stream(self, stream: str, source: Feed) -> PublishingLeg:
+    async def start_stream(self, stream: str, source: Feed) -> Leg:
         """Publish; see `Provider.start_stream`. Proven by a self-view, or by receiver reports."""
+        if self._sdk is not None:
+            sdk_leg = await self._sdk.start_stream(stream, source)
+            if self._key is not None:
+                self._own(self._remove_older(stream, sdk_leg.session))
+            return sdk_leg
         tracks = {kind: TRACK_NAMES[kind] for kind in source.kinds}
         _remember(self._ours, stream, Watched(self._identity, tracks))
         with _final():
@@ -174,13 +201,17 @@ class LiveKit:
             self._own(self._remove_older(stream, leg.answer.session.name))
         return leg
 
-    async def join_stream(self, stream: str) -> ViewingLeg[Answer]:
+    async def join_stream(self, stream: str) -> ViewLeg:
         """
         View; see `Provider.join_stream`.
 
         Raises:
-            ConfigError: Without a key it cannot be known whether somebody publishes.
+            ConfigError: Without a key it cannot be known whether somebody publishes; with the
+                SDK, which sees it by itself: it is not installed.
         """
+        if self._sdk is not None:
+            watch = "" if self._key is None else (await self._find(stream)).identity
+            return await self._sdk.join_stream(stream, watch)
         if self._key is not None:
             found = await self._find(stream)
         elif stream in self._mine and self._whip.has(self._mine[stream]):
@@ -222,6 +253,8 @@ class LiveKit:
             task.cancel()
             await finish(task)
         await self._whip.aclose()
+        if self._sdk is not None:
+            await self._sdk.aclose()
         if self._rooms is not None:
             await self._rooms.aclose()
 

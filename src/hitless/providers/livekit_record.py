@@ -12,6 +12,9 @@ _UNIT: Final = "tests/unit/providers/test_livekit.py"
 _API: Final = "tests/unit/providers/test_livekit_api.py"
 _PACKAGE: Final = "tests/interop/test_livekit_package.py"
 _SERVER: Final = "tests/interop/test_livekit_server.py"
+_SDK: Final = "tests/unit/providers/test_livekit_sdk.py"
+_SDK_ENDS: Final = "tests/unit/providers/test_livekit_sdk_ends.py"
+_SDK_SERVER: Final = "tests/interop/test_livekit_sdk_server.py"
 
 
 RECORD: Final = Record(
@@ -31,6 +34,26 @@ RECORD: Final = Record(
             frames_match=True,
             unconfirmed="viewing by a header of the WHIP request stands in the server's source "
             "(1.13) and in no document; whether LiveKit Cloud offers either is not known",
+        ),
+        Path(
+            name="the livekit package in a process of its own (media = sdk)",
+            from_python=True,
+            publishes=True,
+            views=True,
+            first_media="the server's receiver reports acknowledge each kind, which is not yet "
+            "that it is forwarded (a viewer: the first keyframe, or a second of sound where there "
+            "are no pictures)",
+            first_media_s=10.0,
+            silence="counts of packets that came, looked at every 0.1 s; a publisher counts "
+            "whatever the server sends: 0.65 s, and 2.7 s if it publishes sound alone",
+            silence_s=2.7,
+            standby=("cold",),
+            codecs=(Codec.VP8, Codec.H264, Codec.OPUS, Codec.AAC),
+            frames_match=False,
+            unconfirmed="LiveKit Cloud. Published pictures go as they were encoded and match, "
+            "where they are viewed by WHIP; sound is encoded anew by the package (Opus). Viewed "
+            "pictures and sound are decoded by it and encoded again here (VP8 or H.264, AAC). "
+            "Bit rates that the server asks for are not passed on",
         ),
         Path(
             name="web, mobile and native SDK",
@@ -56,9 +79,10 @@ RECORD: Final = Record(
         done("WHIP with trickle-free offers", _UNIT),
         done("RoomService: list rooms and participants, remove, delete", _API),
         done("health (GET /)", _API),
-        exempt(
-            "media by the livekit package",
-            "it gives decoded frames only; WHIP carries encoded ones",
+        done(
+            "media by the livekit package, both ways, as an option",
+            f"with a stand-in of it: {_SDK}; with itself and a real server, where there is one: "
+            f"{_SDK_SERVER}",
         ),
         exempt("LiveKit Ingress", "it transcodes or relays; the server's own WHIP does not"),
         exempt("web hooks", "the control plane measures, and believes no announcement"),
@@ -70,6 +94,8 @@ RECORD: Final = Record(
         done("a node that is not ready (406)", _API),
         done("a server that hangs or answers nonsense", _API),
         done("a stream that nobody publishes", f"the server is not asked to wait: {_UNIT}"),
+        done("the package's own reconnecting: the first sign of it ends the leg", _SDK_ENDS),
+        done("a process of the package that dies, hangs or does not leave: 2 s", _SDK_ENDS),
         to_do("a node that drains", "a leg sees it as closed by the far side"),
         exempt(
             "renewing a token in mid-stream",
@@ -84,6 +110,13 @@ RECORD: Final = Record(
             server="livekit-server 1.13.0, built from its source, on loopback",
             what=f"conformance (VP8, H.264), wrong key, second publisher, kill -9 and hang "
             f"(noticed after 0.2 s), both ways with the livekit client 1.2.1: {_SERVER}",
+        ),
+        Proof(server="a stand-in of the livekit package", what=f"{_SDK}, {_SDK_ENDS}"),
+        Proof(
+            server="livekit-server 1.13.0 on loopback, with the livekit package 1.2.1",
+            what="media = sdk: conformance (VP8, H.264), published by it and viewed by WHIP and "
+            "by itself, forged token, second publisher, kill -9 (noticed after 0.03 s) and hang "
+            f"(0.65 s; 2.7 s of a publisher of sound alone), leaving in 0.1 s: {_SDK_SERVER}",
         ),
     ),
 )

@@ -15,8 +15,8 @@ from agora_sdk_views import CLOSED_S, STAND_IN, first, inner, install, leaving_s
 
 from hitless.errors import CredentialsRejected, MediaLost, Retry, Unreachable
 from hitless.media.frame import Codec, EncodedFrame, Kind
-from hitless.providers.agora_sdk_line import DRIFT_S
 from hitless.providers.expiring_legs import ExpiringViewLeg
+from hitless.providers.sdk_line import DRIFT_S
 
 
 pytestmark = pytest.mark.realtime

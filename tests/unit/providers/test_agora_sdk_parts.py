@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hitless.providers import agora_sdk_wire, agora_sdk_worker
-from hitless.providers.agora_sdk_line import Line
-from hitless.providers.agora_sdk_wire import Fault, Word
+from hitless.providers import agora_sdk_worker, sdk_wire, sdk_worker
+from hitless.providers.sdk_line import Line
+from hitless.providers.sdk_wire import Fault, Word
 
 
 def test_what_waits_for_a_viewer_that_does_not_read_is_bounded() -> None:
@@ -20,16 +20,16 @@ def test_what_waits_for_a_viewer_that_does_not_read_is_bounded() -> None:
     """
     reading, writing = os.pipe()
     pipe = os.fdopen(writing, "wb", buffering=0)
-    outbox = agora_sdk_worker.Outbox(pipe)
+    outbox = sdk_worker.Outbox(pipe)
     outbox.put(Word.CONNECTED)
-    for _ in range(agora_sdk_worker.WAITING_MAX + 200):
+    for _ in range(sdk_worker.WAITING_MAX + 200):
         outbox.put(Word.VIDEO, bytes(1 << 12))
     watcher = agora_sdk_worker.Watcher(outbox, range(1, 10))
     watcher.fail(Fault.CODEC, 12)
     with os.fdopen(reading, "rb") as source:
         words = []
         while not words or words[-1] is not Word.FAILED:
-            said = agora_sdk_wire.read(source, agora_sdk_wire.BODY_MAX)
+            said = sdk_wire.read(source, sdk_wire.BODY_MAX)
             assert said is not None
             words.append(Word(said[0]))
         outbox.close(5.0)
@@ -37,7 +37,7 @@ def test_what_waits_for_a_viewer_that_does_not_read_is_bounded() -> None:
 
     assert words[0] is Word.CONNECTED
     assert words.count(Word.DROPPED) == 1
-    assert len(words) < agora_sdk_worker.WAITING_MAX
+    assert len(words) < sdk_worker.WAITING_MAX
     assert not [each for each in threading.enumerate() if each is outbox._thread]
 
 
@@ -46,15 +46,15 @@ def test_a_message_that_is_too_long_or_torn_is_none() -> None:
     Longer than agreed: refused before it is read. Torn: the other side is gone.
     """
     reading, writing = os.pipe()
-    os.write(writing, agora_sdk_wire.message(2, b"hello") + agora_sdk_wire.message(2, b"longer"))
-    os.write(writing, agora_sdk_wire.message(2, b"torn")[:-1])
+    os.write(writing, sdk_wire.message(2, b"hello") + sdk_wire.message(2, b"longer"))
+    os.write(writing, sdk_wire.message(2, b"torn")[:-1])
     os.close(writing)
     with os.fdopen(reading, "rb") as source:
-        assert agora_sdk_wire.read(source, 5) == (2, b"hello")
+        assert sdk_wire.read(source, 5) == (2, b"hello")
         with pytest.raises(ValueError, match="6 bytes"):
-            agora_sdk_wire.read(source, 5)
+            sdk_wire.read(source, 5)
         assert source.read(6) == b"longer"
-        assert agora_sdk_wire.read(source, 5) is None
+        assert sdk_wire.read(source, 5) is None
 
 
 def test_sound_that_comes_unevenly_lies_evenly() -> None:

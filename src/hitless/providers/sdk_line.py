@@ -1,4 +1,4 @@
-"""Where in time frames lie that came through Agora's SDK."""
+"""Where in time frames lie that came through a provider's SDK."""
 
 from __future__ import annotations
 
