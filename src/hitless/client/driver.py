@@ -46,6 +46,7 @@ from ..errors import (
     LocalFault,
     NotOnAir,
     ProviderError,
+    Retry,
 )
 from ..providers.base import Leg, Provider
 from .backend import BackendUnavailable, ProviderSource
@@ -56,6 +57,8 @@ from .telemetry import Record, log, write_log
 from .traffic import Traffic
 
 
+_UNUSABLE_S = 60.0
+"""A provider that cannot be used as it is configured is not asked again for this [s]."""
 _ERRORS_MAX = 100
 """Errors kept of one session for the exception that ends it; the oldest go first."""
 
@@ -470,8 +473,16 @@ def _failure_of(exc: Exception) -> Failure:
                 because=exc.message,
                 answered=any(getattr(e, "answered", True) for e in exc.exceptions),
             )
-        case LocalFault() | ConfigError():
+        case LocalFault():
             return Failure(error=name, because=str(exc), is_local=True)
+        case ConfigError():  # this provider cannot be used so; a viewer may find it on another
+            return Failure(
+                error=name,
+                because=str(exc),
+                retry=Retry.NEVER,
+                retry_after_s=_UNUSABLE_S,
+                answered=False,
+            )
         case _:
             return Failure(error=name, because=str(exc) or name)
 

@@ -137,6 +137,54 @@ def test_a_viewer_waits_for_its_publisher_and_counts_no_attempt():
     assert run(main()) == [None]
 
 
+def test_a_viewer_goes_past_a_provider_that_it_cannot_use():
+    """
+    Such as one that needs an SDK that is not there; nobody is blamed, whoever publishes elsewhere.
+    """
+
+    async def main():
+        services, feed = hubs("agora", "zegocloud"), canned_feed()
+        services["agora"].refuses = ConfigError("viewing here needs an SDK")
+        elsewhere = {"zegocloud": services["zegocloud"]}
+        async with client(elsewhere) as here, client(services) as there:
+            joining = asyncio.ensure_future(there.join_stream("show", wait_s=60.0)._begin())
+            await asyncio.sleep(30.0)
+            async with here.start_stream("show", feed):
+                view = await joining
+                failures = [status.failures for status in there.providers]
+                tried = [attempt.provider for attempt in view.state.attempts]
+                found = view.provider, failures, tried
+                await view.aclose()
+        await feed.aclose()
+        return found
+
+    assert run(main()) == ("zegocloud", [0, 0], ["agora", "zegocloud"])
+
+
+def test_a_viewer_that_can_use_no_provider_is_told_why():
+    async def main():
+        services = hubs("agora")
+        services["agora"].refuses = ConfigError("viewing here needs an SDK")
+        async with client(services) as there:
+            with pytest.raises(AllProvidersFailed) as caught:
+                await there.join_stream("show", wait_s=60.0)
+            return str(caught.value)
+
+    assert "viewing here needs an SDK" in run(main())
+
+
+def test_a_publisher_that_is_configured_wrongly_is_told_so_at_once():
+    async def main():
+        services, feed = hubs("agora", "zegocloud"), canned_feed()
+        services["agora"].refuses = ConfigError("no such channel")
+        async with client(services) as live:
+            with pytest.raises(LocalFault, match="no such channel"):
+                await live.start_stream("show", feed)
+        await feed.aclose()
+
+    run(main())
+
+
 def test_nobody_publishes_is_not_on_air_after_wait_s():
     async def main():
         async with client(hubs("agora", "zegocloud")) as there:
