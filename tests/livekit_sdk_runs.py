@@ -22,8 +22,8 @@ from hitless.providers.livekit_token import mint, publisher_grants, viewer_grant
 
 LIMIT_S = 60.0
 STAND_IN = Path(__file__).parent / "livekit_sdk_stand_in"
-CLOSED_S = 2.5
-"""Leaving takes 2 s at most, and a busy machine."""
+CLOSED_S = 5.0
+"""Leaving takes 2 s at most; twice that and more on a machine that is too busy to tell."""
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:

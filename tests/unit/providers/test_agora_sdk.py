@@ -208,7 +208,7 @@ def test_a_process_that_stands_still_is_silent_and_cannot_hold_a_leave() -> None
         os.kill(inner(leg).pid, signal.SIGSTOP)
         await until(lambda: leg.liveness.quiet(clock()))
         assert await leaving_s(leg) < CLOSED_S
-        assert not psutil.pid_exists(inner(leg).pid)
+        await until(lambda: not psutil.pid_exists(inner(leg).pid))
 
     watching(test, "show")
 
@@ -222,7 +222,7 @@ def test_an_sdk_that_does_not_leave_cannot_hold_a_leave() -> None:
         folder = inner(leg)._process._folder
         assert os.listdir(folder) == ["sdk.log"]
         assert await leaving_s(leg) < CLOSED_S
-        assert not psutil.pid_exists(inner(leg).pid)
+        await until(lambda: not psutil.pid_exists(inner(leg).pid))
         assert not os.access(folder, os.F_OK)
 
     watching(test, "never-leaves")

@@ -95,7 +95,7 @@ def test_a_process_that_dies_or_stands_still_cannot_hold_us(how: signal.Signals)
             else:
                 await until(lambda leg=leg: leg.liveness.quiet(clock()))
             assert await leaving_s(leg) < CLOSED_S
-            assert not psutil.pid_exists(pid)
+            await until(lambda pid=pid: not psutil.pid_exists(pid))
         await feed.aclose()
 
     run(main)
@@ -109,7 +109,7 @@ def test_a_package_that_does_not_leave_cannot_hold_a_leave() -> None:
     async def test(leg: Any) -> None:
         folder = leg._process._folder
         assert await leaving_s(leg) < CLOSED_S
-        assert not psutil.pid_exists(leg.pid)
+        await until(lambda: not psutil.pid_exists(leg.pid))
         assert not os.access(folder, os.F_OK)
 
     watching(test, "never-leaves")
