@@ -115,7 +115,9 @@ class Coordinator:
                 carry it.
         """
         _check(who, Permission.PUBLISH, request)
-        order = self._providers.order(request.adapters, request.group or request.stream)
+        group = request.group or request.stream
+        beside = await groups.carrier(group, request.stream, self._store)
+        order = self._providers.order(request.adapters, group, beside)
         if not order:
             raise Rejected(409, "no-provider", self._providers.why_nobody(request.adapters))
         is_on_air = request.provider in self._providers.rows
@@ -129,7 +131,7 @@ class Coordinator:
         row = await self._store.streams.start(
             Start(
                 stream=request.stream,
-                group=request.group or request.stream,
+                group=group,
                 publisher=request.client,
                 provider=provider,
                 node=self._node,

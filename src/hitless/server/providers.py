@@ -110,7 +110,9 @@ class Providers:
 
     # --- Answers ---
 
-    def order(self, adapters: Sequence[str] = (), stream: str = "") -> tuple[str, ...]:
+    def order(
+        self, adapters: Sequence[str] = (), stream: str = "", beside: str = ""
+    ) -> tuple[str, ...]:
         """
         Return where a stream may start, best first.
 
@@ -121,6 +123,7 @@ class Providers:
             adapters: What the client can open; empty: everything.
             stream: Which stream; by it, weights divide those of one priority, and a provider
                 that is coming back gets its share. Empty: in the order that holds for most.
+            beside: Who carries the rest of its group: the first of those that do equally well.
         """
         usable = [
             row
@@ -128,8 +131,8 @@ class Providers:
             if row.is_active and not row.is_drained and (not adapters or row.adapter in adapters)
         ]
 
-        def tier(row: ProviderRow) -> tuple[bool, int]:
-            return row.name != self.default, row.priority
+        def tier(row: ProviderRow) -> tuple[bool, bool, int]:
+            return row.name != beside, row.name != self.default, row.priority
 
         if stream and len({tier(row) for row in usable}) < len(usable):
             usable.sort(key=lambda row: _turn(row, stream))

@@ -256,7 +256,7 @@ class Room:
 
     # --- The server's providers ---
 
-    def order(self, adapters=(), stream=""):
+    def order(self, adapters=(), stream="", beside=""):
         names = [name for name in self.rows if name not in self.disabled]
         return tuple(name for name in names if not adapters or name in adapters)
 
