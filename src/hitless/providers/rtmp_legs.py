@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final
 
@@ -13,8 +12,9 @@ from ..media.frame import EncodedFrame, Kind
 from ..media.liveness import PATH, Liveness
 from ..media.rtmp import RtmpPlayer, RtmpPublisher
 from .base import Stats
+from .frame_queue import FrameQueue
 from .rtmp_view import OwnPlay
-from .whip_legs import AUDIO_ONLY_S, FRAMES_MAX, BoundedLeg
+from .whip_legs import AUDIO_ONLY_S, BoundedLeg
 
 
 ABSENT_S: Final = 1.0
@@ -111,11 +111,9 @@ class RtmpViewingLeg(BoundedLeg):
         super().__init__(provider, liveness)
         self._player = play(self._take)
         self._clock = asyncio.get_running_loop().time
-        self._frames: deque[EncodedFrame] = deque()
-        self._news, self._first = asyncio.Event(), asyncio.Event()
+        self._queue = FrameQueue(self.request_keyframe)
+        self._first = asyncio.Event()
         self._audio_s: float | None = None
-        self._skipping = False
-        self._is_over = False
 
     async def open(self, deadline: float) -> None:
         """
@@ -144,15 +142,9 @@ class RtmpViewingLeg(BoundedLeg):
         """See `Leg.stats`."""
         return list(self._player.stats())
 
-    async def frames(self) -> AsyncIterator[EncodedFrame]:
+    def frames(self) -> AsyncIterator[EncodedFrame]:
         """See `ViewLeg.frames`. A reader that falls 6 s behind loses what it did not read."""
-        while True:
-            while self._frames:
-                yield self._frames.popleft()
-            if self._is_over:
-                return
-            self._news.clear()
-            await self._news.wait()
+        return self._queue.frames()
 
     def request_keyframe(self) -> None:
         """Do nothing: RTMP has no such request. Publishers of ours send one every second."""
@@ -166,16 +158,8 @@ class RtmpViewingLeg(BoundedLeg):
         return True
 
     def _take(self, frame: EncodedFrame) -> None:
-        if len(self._frames) >= FRAMES_MAX:
-            self._frames.clear()
-            self._skipping = True
-        if frame.kind is Kind.VIDEO:
-            if self._skipping and not frame.keyframe:
-                return
-            self._skipping = False
-        self._frames.append(frame)
-        self._news.set()
-        if not self._first.is_set() and self._is_first(frame):
+        is_kept = self._queue.put(frame)
+        if is_kept and not self._first.is_set() and self._is_first(frame):
             self._first.set()
 
     def _is_first(self, frame: EncodedFrame) -> bool:
@@ -187,8 +171,7 @@ class RtmpViewingLeg(BoundedLeg):
 
     async def _close(self, wait: bool) -> None:
         await self._player.aclose()
-        self._is_over = True
-        self._news.set()
+        self._queue.end()
 
     def _silent(self, because: str) -> MediaLost:
         return MediaLost(because, provider=self._provider, operation="view")

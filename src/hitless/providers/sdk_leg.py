@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from abc import abstractmethod
-from collections import deque
 from collections.abc import AsyncIterator
 from typing import ClassVar, Final
 
@@ -19,10 +18,11 @@ from ..media.frame import CLOCK_RATE, Codec, EncodedFrame, Kind
 from ..media.liveness import Liveness
 from . import sdk_wire as wire
 from .base import Stats
+from .frame_queue import FrameQueue
 from .sdk_line import Line
 from .sdk_process import SdkProcess
 from .sdk_wire import Word
-from .whip_legs import AUDIO_ONLY_S, FRAMES_MAX, BoundedLeg
+from .whip_legs import AUDIO_ONLY_S, BoundedLeg
 
 
 ABSENT_S: Final = 2.0
@@ -188,29 +188,25 @@ class SdkViewingLeg(SdkLeg):
 
     def __init__(self, provider: str, liveness: Liveness) -> None:
         super().__init__(provider, liveness)
-        self._flowing, self._first, self._news = (asyncio.Event() for _ in range(3))
-        self._has_host = self._has_video = self._is_over = False
-        self._frames: deque[EncodedFrame] = deque()
-        self._skipping = True  # until a keyframe
+        self._flowing, self._first = asyncio.Event(), asyncio.Event()
+        self._has_host = self._has_video = False
+        self._queue = FrameQueue(self.request_keyframe)
+        self._queue.skip()  # a viewer comes in the middle of a stream
         self._audio_s: float | None = None
         self._asked_s = -KEYFRAME_S
         self._encoder = AacEncoder(random.Random())
         self._lines = {kind: Line(even=kind is Kind.AUDIO) for kind in Kind}
 
-    async def frames(self) -> AsyncIterator[EncodedFrame]:
+    def frames(self) -> AsyncIterator[EncodedFrame]:
         """See `ViewLeg.frames`. A reader that falls 6 s behind loses what it did not read."""
-        while True:
-            while self._frames:
-                yield self._frames.popleft()
-            if self._is_over:
-                return
-            self._news.clear()
-            await self._news.wait()
+        return self._queue.frames()
 
     def request_keyframe(self) -> None:
         """See `ViewLeg.request_keyframe`."""
+        if self._process is None or self._queue.is_over:
+            return
         now = self._clock()
-        if self._process is not None and not self._is_over and now >= self._asked_s + KEYFRAME_S:
+        if now >= self._asked_s + KEYFRAME_S:
             self._asked_s = now
             self._process.ask_keyframe()
 
@@ -243,7 +239,7 @@ class SdkViewingLeg(SdkLeg):
             case Word.AUDIO:
                 self._listen_to(body)
             case Word.DROPPED:
-                self._skipping = True
+                self._queue.skip()
             case _:
                 super()._hear(word, body)
 
@@ -300,20 +296,11 @@ class SdkViewingLeg(SdkLeg):
         return now
 
     def _give(self, frame: EncodedFrame) -> None:
-        if len(self._frames) >= FRAMES_MAX:
-            self._frames.clear()
-            self._skipping = True
+        if not self._queue.put(frame):
             self.request_keyframe()
-        if frame.kind is Kind.VIDEO:
-            if self._skipping and not frame.keyframe:
-                self.request_keyframe()
-                return
-            self._skipping = False
+        elif frame.kind is Kind.VIDEO:
             self._first.set()
-        self._frames.append(frame)
-        self._news.set()
 
     async def _close(self, wait: bool) -> None:
         await super()._close(wait)
-        self._is_over = True
-        self._news.set()
+        self._queue.end()

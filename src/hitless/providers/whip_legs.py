@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Generic
 
@@ -19,14 +18,11 @@ from ..media.peer import PublishingPeer
 from ..media.receive import Take
 from ..media.sdp import is_offer
 from .base import Stats
+from .frame_queue import FrameQueue
 from .self_view import OwnView
 from .signalling import Answer, Signalling
 from .subscription import A, Viewing
 
-
-FRAMES_MAX: Final = 512
-"""Frames that wait for a viewer that does not read: over 6 s. Then all are dropped, and video
-goes on with the next keyframe."""
 
 AUDIO_ONLY_S: Final = 1.0
 """Sound for so long without any picture [s] counts as first media, though video was agreed on:
@@ -202,12 +198,9 @@ class ViewingLeg(BoundedLeg, Generic[A]):
         super().__init__(peer.provider, peer.liveness)
         self._refusal = refusal
         self.answer: A | None = None
-        self._frames: deque[EncodedFrame] = deque()
-        self._news = asyncio.Event()
+        self._queue = FrameQueue(self.request_keyframe)
         self._first = asyncio.Event()
         self._audio_s: float | None = None
-        self._skipping = False
-        self._is_over = False
 
     async def open(self, deadline: float) -> None:
         """
@@ -239,32 +232,17 @@ class ViewingLeg(BoundedLeg, Generic[A]):
         """See `Leg.stats`."""
         return list(self._subscription.peer.stats())
 
-    async def frames(self) -> AsyncIterator[EncodedFrame]:
+    def frames(self) -> AsyncIterator[EncodedFrame]:
         """See `ViewLeg.frames`. A reader that falls 6 s behind loses what it did not read."""
-        while True:
-            while self._frames:
-                yield self._frames.popleft()
-            if self._is_over:
-                return
-            self._news.clear()
-            await self._news.wait()
+        return self._queue.frames()
 
     def request_keyframe(self) -> None:
         """See `ViewLeg.request_keyframe`."""
         self._subscription.peer.request_keyframe()
 
     def _take(self, frame: EncodedFrame) -> None:
-        if len(self._frames) >= FRAMES_MAX:
-            self._frames.clear()
-            self._skipping = True
-            self.request_keyframe()
-        if frame.kind is Kind.VIDEO:
-            if self._skipping and not frame.keyframe:
-                return
-            self._skipping = False
-        self._frames.append(frame)
-        self._news.set()
-        if not self._first.is_set() and self._is_first(frame):
+        is_kept = self._queue.put(frame)
+        if is_kept and not self._first.is_set() and self._is_first(frame):
             self._first.set()
 
     def _is_first(self, frame: EncodedFrame) -> bool:
@@ -281,5 +259,4 @@ class ViewingLeg(BoundedLeg, Generic[A]):
 
     async def _close(self, wait: bool) -> None:
         await self._subscription.aclose(wait=wait)  # gives away what is complete
-        self._is_over = True
-        self._news.set()
+        self._queue.end()

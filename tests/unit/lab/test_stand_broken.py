@@ -6,29 +6,16 @@ import aiohttp
 import aioice.stun
 import pytest
 from aiortc import RTCSessionDescription
-from bench.stand_peers import encode_audio, encode_video
 from speaking_stand import unhurried
-from unit.lab.stand_world import playing, until
+from unit.lab.stand_world import until
+
+
+pytest_plugins = ("unit.lab.stand_media",)
 
 
 @pytest.fixture(autouse=True)
 def peers(monkeypatch):
     unhurried(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def video():
-    return encode_video(30, size=180, bitrate_bps=300_000)
-
-
-@pytest.fixture(scope="module")
-def audio():
-    return encode_audio(25)
-
-
-@pytest.fixture
-def run(video, audio):
-    return playing(video, audio)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
-from control_stand_in import Answering, Asked, Names, StandIn, standing_in
+import control_calls
+from control_stand_in import Answering, Asked, Names, StandIn
 
-from hitless.errors import HitlessError
 from hitless.providers.agora_api import AgoraApi
 from hitless.providers.agora_hosts import Hosts
 
@@ -71,24 +70,11 @@ def api_of(stand_in: StandIn, **settings: Any) -> AgoraApi:
 
 def ask(answering: Answering, use: Use, **settings: Any) -> tuple[Any, list[Asked]]:
     """Return what a call returned or raised, and what the stand-in was asked."""
-
-    async def main() -> tuple[Any, list[Asked]]:
-        async with standing_in(answering) as stand_in:
-            api = api_of(stand_in, **settings)
-            try:
-                return await use(api), stand_in.asked
-            except HitlessError as exc:
-                return exc, stand_in.asked
-            finally:
-                await api.aclose()
-
-    return asyncio.run(main())
+    return control_calls.ask(partial(api_of, **settings), answering, use)
 
 
 def assert_nothing_is_told(exc: BaseException) -> None:
     """No secret in a message, a repr, a cause or a traceback."""
-    told = "".join(traceback.format_exception(exc)) + repr(exc) + repr(vars(exc))
-    for link in (exc, exc.__cause__, exc.__context__):
-        told += repr(link) + str(link)
+    told = control_calls.told(exc)
     for secret in (SECRET, BASIC, KEY, UID, CUSTOMER):
         assert secret not in told

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 from aiohttp import web
+from control_calls import (
+    asked_of_what_nobody_waits_for,
+    assert_a_cancelled_call_ends_its_connection,
+    cancel_once_asked,
+)
 from control_stand_in import (
+    Answering,
     Asked,
     Names,
     Noting,
@@ -234,49 +238,24 @@ def test_clients_of_one_account_share_a_quota() -> None:
 @pytest.mark.parametrize("call", sorted(set(CALLS) - {"create_stream_key"}))
 def test_a_cancelled_call_ends_its_connection(call: str) -> None:
     """At once, on both sides."""
-
-    async def main() -> None:
-        async with standing_in(hanging) as stand_in:
-            api = api_of(stand_in)
-            try:
-                task = asyncio.create_task(_of(CALLS[call](api)))
-                await _until(lambda: bool(stand_in.asked))
-                task.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await task
-                await _until(lambda: stand_in.left == 1)
-            finally:
-                await api.aclose()
-
-    asyncio.run(main())
+    assert_a_cancelled_call_ends_its_connection(api_of, CALLS[call])
 
 
 def test_a_key_that_is_made_for_nobody_is_deleted() -> None:
     """The caller was cancelled while Agora worked."""
-    go_on = asyncio.Event()
 
-    async def answering(asked: Asked) -> web.StreamResponse:
-        if asked.method == "POST":
-            await go_on.wait()
-            return web.json_response(CREATED)
-        return web.json_response(DONE)
+    def when(go_on: asyncio.Event) -> Answering:
+        async def answering(asked: Asked) -> web.StreamResponse:
+            if asked.method == "POST":
+                await go_on.wait()
+                return web.json_response(CREATED)
+            return web.json_response(DONE)
 
-    async def main() -> None:
-        async with standing_in(answering) as stand_in:
-            api = api_of(stand_in)
-            task = asyncio.create_task(_of(CALLS["create_stream_key"](api)))
-            await _until(lambda: bool(stand_in.asked))
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            closing = asyncio.create_task(api.aclose())
-            await asyncio.sleep(0.05)
-            go_on.set()
-            await closing
-            assert [each.method for each in stand_in.asked] == ["POST", "DELETE"]
-            assert stand_in.asked[1].path.endswith(f"/streamkeys/{KEY}")
+        return answering
 
-    asyncio.run(main())
+    asked = asked_of_what_nobody_waits_for(api_of, when, CALLS["create_stream_key"])
+    assert [each.method for each in asked] == ["POST", "DELETE"]
+    assert asked[1].path.endswith(f"/streamkeys/{KEY}")
 
 
 def test_closing_does_not_wait_for_a_key_that_never_comes(
@@ -288,11 +267,7 @@ def test_closing_does_not_wait_for_a_key_that_never_comes(
     async def main() -> None:
         async with standing_in(hanging) as stand_in:
             api = api_of(stand_in, attempt_s=60.0)
-            task = asyncio.create_task(_of(api.create_stream_key("show", UID, expires_after_s=60)))
-            await _until(lambda: bool(stand_in.asked))
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            await cancel_once_asked(stand_in, CALLS["create_stream_key"](api))
             async with asyncio.timeout(5.0):
                 await api.aclose()
                 await api.aclose()
@@ -300,13 +275,3 @@ def test_closing_does_not_wait_for_a_key_that_never_comes(
                 await api.channels()
 
     asyncio.run(main())
-
-
-async def _of(work: Awaitable[Any]) -> Any:
-    return await work
-
-
-async def _until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10.0):
-        while not is_so():  # noqa: ASYNC110 -- what is waited for happens elsewhere
-            await asyncio.sleep(0.005)

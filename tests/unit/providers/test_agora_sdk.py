@@ -11,7 +11,8 @@ import av
 import numpy as np
 import psutil
 import pytest
-from agora_sdk_views import CLOSED_S, STAND_IN, first, inner, install, leaving_s, until, watching
+from agora_sdk_views import STAND_IN, inner, watching
+from sdk_runs import CLOSED_S, first, install, leaving_s, until
 
 from hitless.errors import CredentialsRejected, MediaLost, Retry, Unreachable
 from hitless.media.frame import Codec, EncodedFrame, Kind

@@ -20,14 +20,11 @@ from agora_sdk_views import (
     TOKEN,
     agora,
     failing,
-    first,
     inner,
-    install,
     planned,
-    run,
-    until,
     watching,
 )
+from sdk_runs import first, install, run, until
 
 from hitless.errors import (
     ConfigError,

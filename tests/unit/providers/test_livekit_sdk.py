@@ -10,8 +10,9 @@ import av
 import numpy as np
 import pytest
 from canned_media import canned_feed
-from livekit_sdk_runs import LIMIT_S, first, install, publishing, run, until, watching
+from livekit_sdk_runs import STAND_IN, publishing, using, watching
 from livekit_stand_in import Guest, livekit, serving
+from sdk_runs import LIMIT_S, first, install, until
 
 from hitless.errors import LocalFault, MediaLost, NotOnAir
 from hitless.media.feed import Feed
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.realtime
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the stand-in where the package would be installed."""
-    install(monkeypatch)
+    install(monkeypatch, STAND_IN)
 
 
 def given(leg: Any, kind: str) -> list[list[str]]:
@@ -251,7 +252,7 @@ def test_what_nobody_acknowledges_is_not_published() -> None:
             await provider.start_stream("deaf", silent)
         await silent.aclose()
 
-    run(main, first_media_s=4.0)
+    using(main, first_media_s=4.0)
 
 
 def test_a_server_that_says_nothing_more_is_a_silence_of_the_path() -> None:

@@ -11,16 +11,8 @@ from typing import Any
 import psutil
 import pytest
 from canned_media import canned_feed
-from livekit_sdk_runs import (
-    CLOSED_S,
-    by_sdk,
-    failing,
-    install,
-    leaving_s,
-    run,
-    until,
-    watching,
-)
+from livekit_sdk_runs import STAND_IN, by_sdk, failing, using, watching
+from sdk_runs import CLOSED_S, install, leaving_s, until
 
 from hitless.errors import (
     ConfigError,
@@ -43,7 +35,7 @@ pytestmark = pytest.mark.realtime
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the stand-in where the package would be installed."""
-    install(monkeypatch)
+    install(monkeypatch, STAND_IN)
 
 
 # --- In mid-stream ---
@@ -98,7 +90,7 @@ def test_a_process_that_dies_or_stands_still_cannot_hold_us(how: signal.Signals)
             await until(lambda pid=pid: not psutil.pid_exists(pid))
         await feed.aclose()
 
-    run(main)
+    using(main)
 
 
 def test_a_package_that_does_not_leave_cannot_hold_a_leave() -> None:
@@ -174,7 +166,7 @@ def test_an_attempt_that_is_given_up_leaves_nothing() -> None:
         await feed.aclose()
         assert set(psutil.Process().children()) <= others
 
-    run(main)
+    using(main)
 
 
 def test_a_way_that_is_none_is_refused() -> None:

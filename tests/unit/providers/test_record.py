@@ -32,6 +32,33 @@ def test_a_record_that_is_something_else_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("name", RECORDED)
+def test_what_was_run_is_said_of_the_path_that_it_was_run_on(name):
+    """
+    A path that is called run has something; one that is not has nothing.
+    """
+    record = record_of(name)
+    paths = {path.name: path for path in record.paths}
+    for proof in record.proven:
+        assert set(proof.paths) <= set(paths), proof
+        assert all(paths[one].from_python and paths[one].is_run for one in proof.paths), proof
+    for path in record.paths:
+        assert bool(record.proven_on(path)) is (path.from_python and path.is_run), path.name
+
+
+def test_a_proof_of_one_path_is_none_of_another():
+    """
+    What LiveKit's package did says nothing of the server's WHIP.
+    """
+    record = record_of("livekit")
+    whip, package = record.paths[:2]
+
+    by_whip = {proof.server for proof in record.proven_on(whip)}
+    by_package = {proof.server for proof in record.proven_on(package)}
+    assert any("package 1.2.1" in one for one in by_package - by_whip)
+    assert any("WHIP" in one for one in by_whip - by_package)
+
+
+@pytest.mark.parametrize("name", RECORDED)
 def test_what_is_called_done_names_a_test_that_exists(name):
     """
     The note of a claim is words and names; one that begins with `test_` is a file of tests.

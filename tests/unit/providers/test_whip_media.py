@@ -18,8 +18,8 @@ from hitless.media.frame import Codec, EncodedFrame, Kind
 from hitless.media.peer import ViewingPeer
 from hitless.providers.base import Leg, ViewLeg
 from hitless.providers.conformance import check_provider
+from hitless.providers.frame_queue import FRAMES_MAX
 from hitless.providers.whip import Whip
-from hitless.providers.whip_legs import FRAMES_MAX
 
 
 def run(test: Callable[[WhipServer], Coroutine[Any, Any, None]], **settings: Any) -> None:
@@ -339,7 +339,7 @@ def test_a_publisher_without_pictures_is_viewed_by_ear() -> None:
         begun = now()
         view = await provider.join_stream("show")
         assert 0.9 < now() - begun < 1.8
-        assert {frame.kind for frame in view._frames} == {Kind.AUDIO}
+        assert {frame.kind for frame in view._queue._unread} == {Kind.AUDIO}
         await view.aclose()
         await leg.aclose()
         await provider.aclose()
@@ -375,10 +375,10 @@ def test_a_reader_that_falls_behind_goes_on_with_a_keyframe() -> None:
         )
         for _ in range(FRAMES_MAX + 5):
             view._take(frame)
-        assert len(view._frames) < FRAMES_MAX
-        assert frame not in view._frames
-        await until(lambda: any(each.kind is Kind.VIDEO for each in view._frames))
-        assert next(each for each in view._frames if each.kind is Kind.VIDEO).keyframe
+        assert len(view._queue._unread) < FRAMES_MAX
+        assert frame not in view._queue._unread
+        await until(lambda: any(each.kind is Kind.VIDEO for each in view._queue._unread))
+        assert next(each for each in view._queue._unread if each.kind is Kind.VIDEO).keyframe
         await provider.aclose()
         await feed.aclose()
 

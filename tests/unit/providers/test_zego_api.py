@@ -223,6 +223,8 @@ def test_a_secret_that_is_none_is_not_signed_with(secret: str | None) -> None:
         {"region": "mars", "base": None},
         {"base": "http://rtc-api.zego.im"},
         {"base": "https://x/path?Signature=1"},
+        {"server_secret": SECRET[:31]},
+        {"server_secret": SECRET + "0"},
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 from aiohttp import web
-from control_stand_in import Asked, Noting, answers, hanging, standing_in
-from unit.providers.zego_api_calls import CALLS, STREAMS, USER, api_of, ask, reply
+from control_calls import (
+    asked_of_what_nobody_waits_for,
+    assert_a_cancelled_call_ends_its_connection,
+)
+from control_stand_in import Answering, Asked, Noting, answers, hanging
+from unit.providers.zego_api_calls import CALLS, STREAMS, USER, ask, client_of, reply
 
 from hitless.errors import Refused, StreamEnded
 from hitless.providers.zego_api import ZegoApi
@@ -96,48 +98,22 @@ def test_too_many_calls_are_answered_by_silence(code: int, is_held: bool) -> Non
 @pytest.mark.parametrize("action", sorted(set(CALLS) - {"AddStream"}))
 def test_a_cancelled_call_ends_its_connection(action: str) -> None:
     """At once, on both sides."""
-
-    async def main() -> None:
-        async with standing_in(hanging) as stand_in:
-            api = api_of(stand_in.origin)
-            try:
-                task = asyncio.create_task(_of(CALLS[action](api)))
-                await _until(lambda: bool(stand_in.asked))
-                task.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await task
-                await _until(lambda: stand_in.left == 1)
-            finally:
-                await api.aclose()
-
-    asyncio.run(main())
+    assert_a_cancelled_call_ends_its_connection(client_of, CALLS[action])
 
 
 def test_a_stream_that_is_announced_for_nobody_is_withdrawn() -> None:
     """The caller was cancelled while ZEGOCLOUD worked."""
-    go_on = asyncio.Event()
 
-    async def answering(asked: Asked) -> web.StreamResponse:
-        if dict(asked.query)["Action"] == "AddStream":
-            await go_on.wait()
-        return web.json_response(reply()[1])
+    def when(go_on: asyncio.Event) -> Answering:
+        async def answering(asked: Asked) -> web.StreamResponse:
+            if dict(asked.query)["Action"] == "AddStream":
+                await go_on.wait()
+            return web.json_response(reply()[1])
 
-    async def main() -> None:
-        async with standing_in(answering) as stand_in:
-            api = api_of(stand_in.origin)
-            task = asyncio.create_task(_of(CALLS["AddStream"](api)))
-            await _until(lambda: bool(stand_in.asked))
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            closing = asyncio.create_task(api.aclose())
-            await asyncio.sleep(0.05)
-            go_on.set()
-            await closing
-            actions = [dict(each.query)["Action"] for each in stand_in.asked]
-            assert actions == ["AddStream", "DeleteStream"]
+        return answering
 
-    asyncio.run(main())
+    asked = asked_of_what_nobody_waits_for(client_of, when, CALLS["AddStream"])
+    assert [dict(each.query)["Action"] for each in asked] == ["AddStream", "DeleteStream"]
 
 
 def test_a_closed_client_asks_nothing() -> None:
@@ -151,16 +127,3 @@ def test_a_closed_client_asks_nothing() -> None:
     exc, asked = ask(hanging, use)
     assert isinstance(exc, StreamEnded)
     assert asked == []
-
-
-# --- WHIP ---
-
-
-async def _of(work: Awaitable[Any]) -> Any:
-    return await work
-
-
-async def _until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10.0):
-        while not is_so():  # noqa: ASYNC110 -- what is waited for happens elsewhere
-            await asyncio.sleep(0.005)

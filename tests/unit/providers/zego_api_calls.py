@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
-from control_stand_in import Answering, Asked, standing_in
+import control_calls
+from control_stand_in import Answering, Asked, StandIn
 
-from hitless.errors import HitlessError
 from hitless.providers.zego_api import ZegoApi
 
 
@@ -79,32 +78,24 @@ def reply(code: int = 0, data: Any = None, message: str = "success") -> tuple[in
 
 
 def api_of(origin: str, **settings: Any) -> ZegoApi:
-    """Make a client of a stand-in."""
+    """Make a client of whatever is at an address."""
     known = {"app_id": APP, "server_secret": SECRET, "base": origin, "wall_s": lambda: NOW_S}
     return ZegoApi("zegocloud", **{**known, **settings})
 
 
+def client_of(stand_in: StandIn, **settings: Any) -> ZegoApi:
+    """Make a client of a stand-in."""
+    return api_of(stand_in.origin, **settings)
+
+
 def ask(answering: Answering, use: Use, **settings: Any) -> tuple[Any, list[Asked]]:
     """Return what a call returned or raised, and what the stand-in was asked."""
-
-    async def main() -> tuple[Any, list[Asked]]:
-        async with standing_in(answering) as stand_in:
-            api = api_of(stand_in.origin, **settings)
-            try:
-                return await use(api), stand_in.asked
-            except HitlessError as exc:
-                return exc, stand_in.asked
-            finally:
-                await api.aclose()
-
-    return asyncio.run(main())
+    return control_calls.ask(partial(client_of, **settings), answering, use)
 
 
 def assert_nothing_is_told(exc: BaseException, asked: list[Asked]) -> None:
     """No secret, signature, nonce or user in a message, a repr, a cause or a traceback."""
-    told = "".join(traceback.format_exception(exc)) + repr(exc) + repr(vars(exc))
-    for link in (exc, exc.__cause__, exc.__context__):
-        told += repr(link) + str(link)
+    told = control_calls.told(exc)
     secrets = [SECRET, USER]
     for each in asked:
         query = dict(each.query)

@@ -1,39 +1,12 @@
 """hitless.server.store_members, on both engines"""
 
-import asyncio
-from contextlib import asynccontextmanager
+from unit.server.stored_streams import go, start, stored, viewer
 
 from hitless.server.database import Sql
-from hitless.server.store import Store
-from hitless.server.store_members import SEEN_MAX, Member, Role, Seen
+from hitless.server.store_members import SEEN_MAX, Role, Seen
 
 
 pytest_plugins = ("postgres_server",)
-
-LIMIT_S = 30.0
-
-
-def go(main):
-    """Run a test against the clock, bounded."""
-
-    async def bounded():
-        async with asyncio.timeout(LIMIT_S):
-            return await main
-
-    return asyncio.run(bounded())
-
-
-@asynccontextmanager
-async def stored(engine):
-    """Lend a store in which there is nothing yet."""
-    async with engine.database() as database:
-        yield Store(database)
-
-
-def viewer(client, **more):
-    """Return a viewer of the show."""
-    said = {"stream": "show", "role": Role.VIEWER, "node": "n1", "provider": "agora", **more}
-    return Member(client=client, **said)
 
 
 def test_a_member_that_joins_again_keeps_what_it_had_and_renews_the_rest(engine):
@@ -66,21 +39,60 @@ def test_what_a_streams_viewers_can_open_is_counted_where_they_are(engine):
     async def main():
         async with stored(engine) as store:
             members = store.members
-            for number, adapters in enumerate([("agora",), ("agora",), (), ("whip", "agora")]):
-                await members.join(viewer(f"v{number}", adapters=adapters, codecs=(f"c{number}",)))
+            said = [("agora",), ("agora",), (), ("whip", "agora"), ("agora",)]
+            for number, adapters in enumerate(said):
+                codecs = ("VP8", "opus") if number == 4 else ()
+                await members.join(viewer(f"v{number}", adapters=adapters, codecs=codecs))
             await members.join(viewer("other", stream="another", adapters=("agora",)))
             await members.join(viewer("p", role=Role.PUBLISHER, adapters=("agora",)))
             found = await members.reach_of("show", Role.VIEWER)
             return found, await members.reach_of("none", Role.VIEWER)
 
     found, nobody = go(main())
-    assert {one.adapters: one.members for one in found} == {
-        ("agora",): 2,
-        (): 1,
-        ("whip", "agora"): 1,
+    assert {(one.adapters, one.codecs): one.members for one in found} == {
+        (("agora",), ()): 2,
+        ((), ()): 1,
+        (("whip", "agora"), ()): 1,
+        (("agora",), ("VP8", "opus")): 1,
     }
     assert {(one.stream, one.role) for one in found} == {("show", Role.VIEWER)}
     assert nobody == []
+
+
+def test_only_streams_where_something_is_limited_are_counted_for_a_provider(engine):
+    """
+    By adapters or by codecs; all members of these, but no publisher that was replaced.
+    """
+
+    async def main():
+        async with stored(engine) as store:
+            for name in ("free", "adapters", "codecs", "elsewhere", "replaced"):
+                provider = "webrtc" if name == "elsewhere" else "agora"
+                await store.streams.start(start(stream=name, group=name, provider=provider))
+                await store.members.join(viewer("pub", stream=name, role=Role.PUBLISHER))
+                for client in ("v0", "v1"):
+                    await store.members.join(viewer(client, stream=name))
+            for name, more in (
+                ("adapters", {"adapters": ("whip",)}),
+                ("codecs", {"codecs": ("VP8",)}),
+                ("elsewhere", {"codecs": ("VP8",)}),
+            ):
+                await store.members.join(viewer("v2", stream=name, **more))
+            gone = viewer("older", stream="replaced", role=Role.PUBLISHER, codecs=("H264",))
+            await store.members.join(gone)
+            found = await store.members.reach("agora")
+            return {(one.stream, one.role, one.adapters, one.codecs): one.members for one in found}
+
+    assert go(main()) == {
+        ("adapters", Role.PUBLISHER, (), ()): 1,
+        ("adapters", Role.VIEWER, (), ()): 2,
+        ("adapters", Role.VIEWER, ("whip",), ()): 1,
+        ("codecs", Role.PUBLISHER, (), ()): 1,
+        ("codecs", Role.VIEWER, (), ()): 2,
+        ("codecs", Role.VIEWER, (), ("VP8",)): 1,
+        ("replaced", Role.PUBLISHER, (), ()): 1,
+        ("replaced", Role.VIEWER, (), ()): 2,
+    }
 
 
 def test_members_are_found_by_stream_and_by_node_until_they_leave(engine):
@@ -94,8 +106,10 @@ def test_members_are_found_by_stream_and_by_node_until_they_leave(engine):
             for stream, client, node in ("axn", "aym", "bxn"):
                 await members.join(viewer(client, stream=stream, node=node))
             found = [await members.of_stream("a"), await members.of_node("n")]
+            one = await members.one("a", "x")
             left = [await members.leave("a", "x"), await members.leave("a", "x")]
             found += [await members.of_stream("a"), await members.of_node("n")]
+            assert (one, await members.one("a", "x")) == (found[0][0], None)
             return [[(m.stream, m.client) for m in some] for some in found], left
 
     found, left = go(main())

@@ -1,10 +1,10 @@
 """hitless.server.store_nodes, on both engines"""
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from unit.server.stored_streams import audited, go, stored
 
 from hitless.server.database import Sql
 from hitless.server.store import Store
@@ -15,32 +15,8 @@ from hitless.server.store_streams import Claim, Start
 
 pytest_plugins = ("postgres_server",)
 
-LIMIT_S = 30.0
-
-
-def go(main):
-    """Run a test against the clock, bounded."""
-
-    async def bounded():
-        async with asyncio.timeout(LIMIT_S):
-            return await main
-
-    return asyncio.run(bounded())
-
-
-@asynccontextmanager
-async def stored(engine):
-    """Lend a store in which there is nothing yet."""
-    async with engine.database() as database:
-        yield Store(database)
-
 
 AUDIT = Audit(who="n1", what="alert.sent", target="agora", because="a test")
-
-
-async def audited(store):
-    """Return how many entries the log has."""
-    return len(await store.audit.page())
 
 
 def test_a_node_is_alive_while_it_says_so(engine):
