@@ -198,13 +198,20 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     ),
     _stand(
         "token-expired",
-        "every token counts as expired: joins are answered with 401, and Agora removes who is in",
+        "every token counts as expired: joins are answered with 401, and Agora removes who is "
+        "in, as ZEGOCLOUD does in kick mode",
     ),
     _stand("token-invalid", "no token is accepted: joins are answered with 401, sessions go on"),
     _stand(
         "privileges-unchecked",
         "a viewer's token publishes too, as at Agora without co-host authentication",
         speaks=_BOTH,
+    ),
+    _stand(
+        "kick-mode",
+        "who joins from now on is put out when its token ends, as where ZEGOCLOUD's support has "
+        "switched a project to kick mode",
+        speaks=(ZEGOCLOUD,),
     ),
     _stand(
         "join-rejected",

@@ -65,6 +65,21 @@ class Wire(Protocol):
     def send_rtcp(self, packet: bytes) -> None: ...
 
 
+class Watcher(Protocol):
+    """Somebody who views a publisher, by WebRTC (`Viewer`) or by RTMP."""
+
+    @property
+    def packets(self) -> int:
+        """Packets, or messages of RTMP, sent to it."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether nothing can be sent to it any more."""
+
+    def detach(self) -> None:
+        """End. Idempotent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """
@@ -210,7 +225,7 @@ class Publisher:
         self._injected = injected
         self.tracks = {line.kind: Track(line) for line in lines}
         self._by_payload_type = {t.line.payload_type: t for t in self.tracks.values()}
-        self.viewers: set[Viewer] = set()
+        self.viewers: set[Watcher] = set()
         self.packets_forwarded = 0
         self._pli_s = float("-inf")
         self._is_pli_due = False

@@ -3,7 +3,8 @@ What a stand-in accepts as Bearer of a publisher or viewer.
 
 `OpenGate` takes everybody, or whoever shows one fixed token. `AgoraGate` and `ZegoGate` verify
 real AccessToken2 and token04 credentials, from the documents' facts. The companies do not take
-such tokens over WHIP: it is the stand-ins' own way of joining, in place of their SDKs.
+such tokens over WHIP: it is the stand-ins' own way of joining, in place of their SDKs. By RTMP
+Agora's stream keys are shown here as well (`pushed`); ZEGOCLOUD's addresses are its desk's.
 
 Rejections name the code that the SDKs document: Agora 109 expired, 110 invalid, 119 not a host;
 ZEGOCLOUD 1102018 expired, 1102016 no token04, 1001004 another App ID, 1002033 not accepted.
@@ -31,7 +32,7 @@ from ..providers.clock import wall_s as system_wall_s
 from ..providers.zego_token import ZegoToken, ZegoTokenRefused
 from ..providers.zego_token import read as read_zego
 from .account import AgoraAccount, ZegoAccount
-from .agora_keys import Keys
+from .agora_keys import Keys, read_local
 from .faults import Injected
 
 
@@ -58,7 +59,8 @@ class Pass:
         came_s: When, of the wall clock [s].
         kinds: What a publisher may send; the rest is thrown away.
         left_s: In what time its session ends [s]; None: it does not.
-        key: The stream key it was pushed with, or None.
+        key: What it came by RTMP with instead of a token: Agora's stream key, ZEGOCLOUD's
+            address; None: it showed a token, or nothing.
     """
 
     user: str = field(default="", repr=False)
@@ -174,10 +176,7 @@ class AgoraGate:
     def admit(self, shown: str, stream: str, *, publishes: bool, region: str) -> Pass:
         """See `Gate.admit`."""
         text = _bearer(shown, INVALID)
-        if "token-invalid" in self._injected:
-            raise Rejected("no token is accepted, on purpose", code=INVALID)
-        if "token-expired" in self._injected:
-            raise Rejected("every token counts as expired, on purpose", code=EXPIRED)
+        self._check_faults()
         key = self._keys.find(text) if publishes else None
         if key is not None:
             if key.channel != stream or key.region != region:
@@ -194,6 +193,36 @@ class AgoraGate:
         return Pass(
             user=_user(service.names[1]), room=stream, region=region, kinds=kinds, left_s=left_s
         )
+
+    def pushed(self, text: str, region: str) -> Pass:
+        """
+        Return what a stream key allows that is shown by RTMP; its channel is the pass's room.
+
+        Keys made without a call are taken too, as at a domain of one's own: `read_local`.
+
+        Args:
+            text: The key.
+            region: Where it is pushed to; empty: where the key belongs.
+
+        Raises:
+            Rejected: It is unknown or deleted, has ended, or belongs to another region.
+        """
+        self._check_faults()
+        key = self._keys.find(text)
+        if key is None:
+            key = read_local(text, self._account.certificate, self._wall_s())
+        if key is None:
+            raise Rejected("the stream key is unknown, deleted, or has ended", code=INVALID)
+        at = region or key.region or self._injected.home
+        if key.region not in ("", at):
+            raise Rejected("the stream key is for another region", code=INVALID)
+        return Pass(user=_user(key.uid), room=key.channel, region=at, key=key.text)
+
+    def _check_faults(self) -> None:
+        if "token-invalid" in self._injected:
+            raise Rejected("no token is accepted, on purpose", code=INVALID)
+        if "token-expired" in self._injected:
+            raise Rejected("every token counts as expired, on purpose", code=EXPIRED)
 
     def may_leave(self, shown: str, stream: str, *, publishes: bool) -> bool:
         """See `Gate.may_leave`."""
@@ -234,9 +263,12 @@ class ZegoGate:
     Takes token04 credentials of one account.
 
     A session goes on when its token expires, which is ZEGOCLOUD's default; publishing again
-    fails. A basic token allows everything, in a room called as the stream. That a project looks
-    at privileges is unconfirmed; this one does. Whether a viewer must be in the room of the
-    stream is not in the facts, and not asked for.
+    fails. Who joins in kick mode is put out with the end of its token; how soon after it, and
+    with which words, is not in the facts: here at once.
+
+    A basic token allows everything, in a room called as the stream. That a project looks at
+    privileges is unconfirmed; this one does. Whether a viewer must be in the room of the stream
+    is not in the facts, and not asked for.
 
     Args:
         account: Whose tokens.
@@ -254,6 +286,11 @@ class ZegoGate:
         self._account, self._injected = account, injected
         self._wall_s = wall_s
 
+    @property
+    def kick_mode(self) -> bool:
+        """Whether users are put out when their token ends; ZEGOCLOUD's support switches it on."""
+        return "kick-mode" in self._injected
+
     def admit(self, shown: str, stream: str, *, publishes: bool, region: str) -> Pass:
         """See `Gate.admit`."""
         text = _bearer(shown, ZEGO_FORMAT)
@@ -270,7 +307,8 @@ class ZegoGate:
                 raise Rejected("the token does not allow to log in", code=ZEGO_TOKEN)
             if publishes and not token.may_publish(room, stream, now_s):
                 raise Rejected("the token does not allow to publish this", code=ZEGO_TOKEN)
-        return Pass(user=token.user_id, room=room, region=region)
+        left_s = token.expires_s - now_s if self.kick_mode else None
+        return Pass(user=token.user_id, room=room, region=region, left_s=left_s)
 
     def may_leave(self, shown: str, stream: str, *, publishes: bool) -> bool:
         """See `Gate.may_leave`."""
@@ -280,8 +318,8 @@ class ZegoGate:
             return False
 
     def removes(self, who: Pass) -> bool:
-        """See `Gate.removes`: nobody, by ZEGOCLOUD's default."""
-        return False
+        """See `Gate.removes`: whose token expires, in kick mode only; a push has none."""
+        return self.kick_mode and "token-expired" in self._injected and who.key is None
 
     def _opened(self, text: str) -> ZegoToken:
         try:

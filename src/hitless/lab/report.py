@@ -40,7 +40,7 @@ def _stream_as_json(session: Session, now: float) -> dict[str, Any]:
     tracks = session.publisher.tracks
     return {
         "stream": session.stream,
-        "codecs": {kind.value: track.line.codec.value for kind, track in tracks.items()},
+        "codecs": {each.kind.value: each.codec.value for each in session.choices if each.codec},
         "packets_received": {kind.value: track.packets for kind, track in tracks.items()},
         "heard_s_ago": round(now - session.endpoint.heard_s, 3),
         "receive_queue": {

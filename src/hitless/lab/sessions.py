@@ -3,7 +3,8 @@ Who publishes what and who views it: the life of every session of one stand-in.
 
 A newer publisher of a stream replaces the older one as soon as its media arrives (as MediaMTX
 does with `overridePublisher`), not before: one that never connects takes nothing away. The
-viewers of a publisher leave with it. Who they are to the provider is in `roster.py`.
+viewers of a publisher leave with it. Who they are to the provider is in `roster.py`. All that
+holds of sessions by RTMP, too; only ZEGOCLOUD's refuse the later publisher (`zego_desk.py`).
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from ..media.frame import Kind
 from .admission import Gate, Load, Slot
 from .endpoint import Endpoint, Surroundings
 from .faults import Injected
-from .forward import Line, Publisher, Viewer
+from .forward import Line, Publisher, Viewer, Watcher
 from .gate import Pass
 from .offer import Choice, Offer, choose_published, choose_viewed
 from .report import sessions_as_json
 from .roster import Roster
-from .session import Session
+from .rtmp_ingest import Ingest, Mouthless, Take, rtmp_lines
+from .session import Peer, Session
 
 
 TICK_S: Final = 0.05
@@ -106,6 +108,27 @@ class Sessions:
         publisher = Publisher(stream, endpoint, lines, self.injected)
         session = self._add(stream, endpoint, publisher, slot, who)
         session.choices = choices
+        endpoint.take_rtp, endpoint.take_rtcp = self._publishing(session)
+        endpoint.on_connected = session.let_next_in
+        return session.secret, answer
+
+    async def push(self, stream: str, peer: Peer, who: Pass) -> Session:
+        """
+        Take a publisher by RTMP, whose connection stands already.
+
+        Raises:
+            Refused: Too busy.
+        """
+        slot = await self._enter(first=True)
+        publisher = Publisher(stream, Mouthless(), rtmp_lines(self._rng), self.injected)
+        session = self._add(stream, peer, publisher, slot, who)
+        session.tags = Ingest(session, *self._publishing(session), self._rng)
+        session.let_next_in()
+        return session
+
+    def _publishing(self, session: Session) -> tuple[Take, Take]:
+        """Make a session its stream's newest; return what takes its RTP, and its RTCP."""
+        stream, publisher = session.stream, session.publisher
         session.withhold(self._withheld(session.who))
         if stream in self._newest and self._newest[stream] is not self._on_air.get(stream):
             self._drop(self._newest[stream], "a newer publisher came")
@@ -119,10 +142,7 @@ class Sessions:
             if self._on_air.get(stream) is not session and publisher.is_on_air:
                 self._put_on_air(session)
 
-        endpoint.take_rtp = take_rtp
-        endpoint.take_rtcp = lambda data: publisher.take_rtcp(data, loop.time())
-        endpoint.on_connected = session.let_next_in
-        return session.secret, answer
+        return take_rtp, lambda data: publisher.take_rtcp(data, loop.time())
 
     def _put_on_air(self, session: Session) -> None:
         if session.is_closed or self._newest.get(session.stream) is not session:
@@ -176,6 +196,31 @@ class Sessions:
             self._drop(session, "its publisher left")
         return session.secret, answer
 
+    async def pull(self, stream: str, peer: Peer, who: Pass) -> Session:
+        """
+        Take a viewer by RTMP; its player begins when it is told to.
+
+        Raises:
+            NotOnAir: No media of a publisher by RTMP has arrived.
+            Refused: Too busy.
+        """
+        self._tags(stream)
+        slot = await self._enter()
+        try:
+            published, tags = self._tags(stream)  # it may have left while we waited
+        except NotOnAir:
+            slot.release()
+            raise
+        session = self._add(stream, peer, published.publisher, slot, who, tags.player())
+        session.let_next_in()
+        return session
+
+    def _tags(self, stream: str) -> tuple[Session, Ingest]:
+        session = self._published(stream)
+        if session.tags is None:
+            raise NotOnAir("nobody publishes it by RTMP")
+        return session, session.tags
+
     def check_on_air(self, stream: str) -> None:
         """
         Make sure that there is something to view.
@@ -219,11 +264,11 @@ class Sessions:
     def _add(
         self,
         stream: str,
-        endpoint: Endpoint,
+        endpoint: Peer,
         publisher: Publisher,
         slot: Slot,
         who: Pass | None,
-        viewer: Viewer | None = None,
+        viewer: Watcher | None = None,
     ) -> Session:
         who = who or Pass(room=stream)
         now = asyncio.get_running_loop().time()

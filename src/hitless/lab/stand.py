@@ -4,7 +4,9 @@ A stand-in for a streaming provider: a small, real WHIP/WHEP server that can be 
 `python -m hitless.lab.stand --name agora` is not Agora and says so in every answer. It takes
 publishers (RFC 9725) and viewers (draft-ietf-wish-whep) on loopback and forwards RTP without
 opening it; `faults.py` lists how it can be broken, by `POST /control/faults`. With `--speaks` it
-wants credentials as that provider makes them and serves its control API (`gate.py`, `*_desk.py`).
+wants credentials as that provider makes them, serves its control API (`gate.py`, `*_desk.py`) and
+takes RTMP as well (`rtmp_*.py`): H.264 reaches WHEP viewers as it came, AAC as Opus, and at
+ZEGOCLOUD's stand-in both reach players of RTMP as they came.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ from .desk import Desk, NoDesk, region_of
 from .faults import Injected
 from .gate import AgoraGate, Gate, OpenGate, Pass, Rejected, ZegoGate
 from .offer import Offer, read_offer
+from .rtmp_door import RtmpDoor
+from .rtmp_reception import Addresses, KeyAddresses, NodeAddresses, Reception
 from .sessions import Sessions
 from .wire import TOKEN_ENV, bears, run_process, say_ready, told_to_end
 from .zego_desk import ZegoDesk
@@ -71,6 +75,9 @@ class Stand:
         wall_s: Returns the time of the wall clock [s].
         control_token: What the control API wants to see; None: it is closed.
         rng: Numbers of the packets and dice of the faults.
+
+    Attributes:
+        rtmp_url: Where RTMP is taken, without application and name, once started; None: nowhere.
     """
 
     def __init__(
@@ -90,15 +97,20 @@ class Stand:
         self.sessions = Sessions(
             name, host=host, rng=rng or random.Random(), injected=self.injected
         )
-        self._gate, self._desk = _sides(account, publish_token, self.sessions, wall_s)
+        self._gate, self._desk, addresses = _sides(account, publish_token, self.sessions, wall_s)
+        self._door: RtmpDoor | None = None
+        if addresses is not None:
+            reception = Reception(self, addresses, self.sessions)
+            self._door = RtmpDoor(reception, self.injected, host=host)
+        self.rtmp_url: str | None = None
         self.sessions.removes = self._gate.removes
         self._control_token = control_token
         self._wall_s = wall_s
         self._runner: web.AppRunner | None = None
 
-    async def start(self, port: int = 0) -> str:
+    async def start(self, port: int = 0, rtmp_port: int = 0) -> str:
         """
-        Listen; return the URL.
+        Listen, with an account also for RTMP; return the URL.
 
         Raises:
             ConfigError: The address cannot be had.
@@ -126,6 +138,14 @@ class Stand:
         except OSError as fault:
             await self._runner.cleanup()
             raise ConfigError(f"cannot listen on {self.host}:{port}: {fault.strerror}") from fault
+        if self._door is not None:
+            try:
+                self.rtmp_url = await self._door.start(rtmp_port)
+            except ConfigError:
+                await self._runner.cleanup()
+                raise
+            if isinstance(self._desk, ZegoDesk):
+                self._desk.rtmp_url = self.rtmp_url
         self.sessions.start()
         return f"http://{self.host}:{self._runner.addresses[0][1]}"
 
@@ -138,7 +158,9 @@ class Stand:
         sock.listen(BACKLOG)
 
     async def aclose(self) -> None:
-        """Close every peer, then the socket. Idempotent."""
+        """Close every peer, then the sockets. Idempotent."""
+        if self._door is not None:
+            await self._door.aclose()
         await self.sessions.aclose()
         if self._runner is not None:
             runner, self._runner = self._runner, None
@@ -163,9 +185,10 @@ class Stand:
         direction: str,
     ) -> web.Response:
         stream = request.match_info["stream"]
-        refusal = await self._refusal(request, refusing)
-        if refusal is not None:
-            return refusal
+        refused = await self.refused(refusing)
+        if refused is not None:
+            status, after_s = refused
+            return say(status, "refused on purpose", {"Retry-After": f"{after_s:.0f}"})
         try:
             who = self._admit(request, stream, publishes=direction == "sendonly")
             refusal = self._objection(request)
@@ -178,7 +201,7 @@ class Stand:
             offer = read_offer(await text_of(request), frozenset({direction, "sendrecv"}))
             secret, answer = await join(stream, offer, who)
             try:  # again: a rule may have been made meanwhile
-                self._desk.check(who, stream, publishes=direction == "sendonly")
+                self.check(who, stream, publishes=direction == "sendonly")
             except Rejected:
                 self.sessions.end(secret, stream, is_viewer=direction == "recvonly")
                 raise
@@ -201,18 +224,24 @@ class Stand:
             headers={"Location": f"/{path}", "ETag": f'"{secret[:8]}"'},
         )
 
-    async def _refusal(self, request: web.Request, refusing: str) -> web.Response | None:
-        """Return why a join is refused before anything is looked up, or None."""
+    async def refused(self, refusing: str) -> tuple[int, float] | None:
+        """
+        Wait if `slow` is on; return how a join is refused before anything is looked up, or None.
+
+        Args:
+            refusing: The fault that refuses only those.
+
+        Returns:
+            HTTP status, and after what time to ask again [s].
+        """
         injected = self.injected
         delay_s = injected.value("slow", "delay_s")
         if delay_s is not None:
             await asyncio.sleep(delay_s)
         if "refuse" in injected or refusing in injected:
-            return say(503, "refused on purpose", {"Retry-After": str(RETRY_AFTER_S)})
+            return 503, RETRY_AFTER_S
         after_s = injected.value("refuse-429", "retry_after_s")
-        if after_s is not None:
-            return say(429, "refused on purpose", {"Retry-After": f"{after_s:.0f}"})
-        return None
+        return None if after_s is None else (429, after_s)
 
     def _admit(self, request: web.Request, stream: str, *, publishes: bool) -> Pass:
         """
@@ -223,18 +252,40 @@ class Stand:
             ConfigError: It names a region that the provider has not.
         """
         region = region_of(request, self.injected)
-        if self.injected.is_down(region):
-            raise Rejected(f"region {region} is down, on purpose", status=503)
+        self.check_region(region)
         shown = request.headers.get("Authorization", "")
         who = self._gate.admit(shown, stream, publishes=publishes, region=region)
-        who = replace(who, address=request.remote or "", came_s=self._wall_s())
-        self._desk.check(who, stream, publishes=publishes)
+        return self.let_in(who, stream, request.remote or "", publishes=publishes)
+
+    def check_region(self, region: str) -> None:
+        """
+        Refuse whoever joins where `region-down` is on.
+
+        Raises:
+            Rejected: It is.
+        """
+        if self.injected.is_down(region):
+            raise Rejected(f"region {region} is down, on purpose", status=503)
+
+    def let_in(self, who: Pass, stream: str, address: str, *, publishes: bool) -> Pass:
+        """
+        Return the pass of somebody whose credential is good, with when and from where it came.
+
+        Raises:
+            Rejected: It may not join: banned, blocked, or no more streams.
+        """
+        who = replace(who, address=address, came_s=self._wall_s())
+        self.check(who, stream, publishes=publishes)
         most = self.injected.value("quota", "streams_max")
         if publishes and most is not None:
             streams = self.sessions.roster.streams()
             if stream not in streams and len(streams) >= most:
                 raise Rejected("no more streams at a time, on purpose", status=429)
         return who
+
+    def check(self, who: Pass, stream: str, *, publishes: bool) -> None:
+        """See `Desk.check`; asked again once somebody is in: a rule may be new."""
+        self._desk.check(who, stream, publishes=publishes)
 
     def _objection(self, request: web.Request) -> web.Response | None:
         """Return what is wrong with the form of a join, or None."""
@@ -272,7 +323,12 @@ class Stand:
     async def _control(self, request: web.Request) -> web.Response:
         if not self._controls(request):
             return unauthorized()
-        state = {"name": self.name, "stand_in": True, "speaks": self.injected.speaks}
+        state: dict[str, Any] = {
+            "name": self.name,
+            "stand_in": True,
+            "speaks": self.injected.speaks,
+            "rtmp_url": self.rtmp_url,
+        }
         state |= self.sessions.as_json()
         return web.json_response(state)
 
@@ -301,26 +357,28 @@ def _sides(
     publish_token: str | None,
     sessions: Sessions,
     wall_s: Callable[[], float],
-) -> tuple[Gate, Desk]:
-    """Return what looks at credentials, and what serves the control API."""
+) -> tuple[Gate, Desk, Addresses | None]:
+    """Return what looks at credentials, what serves the control API, and what RTMP leads to."""
     injected = sessions.injected
     if account is None:
-        return OpenGate(publish_token, injected), NoDesk()
+        return OpenGate(publish_token, injected), NoDesk(), None
     if publish_token is not None:
         raise ConfigError("publishers show a token of the account, so give no other one")
     if isinstance(account, AgoraAccount):
         keys = Keys(wall_s)
         gate = AgoraGate(account, keys, injected, wall_s=wall_s)
-        return gate, AgoraDesk(account, sessions, keys, wall_s=wall_s)
-    return ZegoGate(account, injected, wall_s=wall_s), ZegoDesk(account, sessions, wall_s=wall_s)
+        desk = AgoraDesk(account, sessions, keys, wall_s=wall_s)
+        return gate, desk, KeyAddresses(gate)
+    nodes = ZegoDesk(account, sessions, wall_s=wall_s)
+    return ZegoGate(account, injected, wall_s=wall_s), nodes, NodeAddresses(nodes)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m hitless.lab.stand",
-        description="A STAND-IN for a streaming provider, for the lab: a WHIP/WHEP server on "
-        "this machine that forwards media and can be broken on purpose. It is not the provider "
-        "whose name it bears, and not for production.",
+        description="A STAND-IN for a streaming provider, for the lab: a WHIP/WHEP server "
+        "(with an account it takes RTMP as well) on this machine that forwards media and can be "
+        "broken on purpose. It is not the provider whose name it bears, and not for production.",
         epilog=f"The control API wants the bearer token in ${TOKEN_ENV}; without it the "
         "API is closed. Example: python -m hitless.lab.stand --name agora --port 8801",
     )
@@ -335,6 +393,12 @@ def _parser() -> argparse.ArgumentParser:
         help="whose credentials it wants and whose control API it serves; the account is the "
         f"JSON in ${ACCOUNT_ENV} [default: %(default)s: neither]",
     )
+    parser.add_argument(
+        "--rtmp-port",
+        type=int,
+        default=0,
+        help="port of RTMP, which it takes with an account [default: any free one]",
+    )
     parser.add_argument("--quiet", action="store_true", help="log only what is wrong")
     parser.add_argument("--seed", type=int, help="seed of packet numbers and of the fault `loss`")
     return parser
@@ -348,6 +412,8 @@ async def serve(options: argparse.Namespace) -> None:
         ConfigError: The address, the token's variable or the account cannot be used.
     """
     publish_token = None
+    if options.rtmp_port and options.speaks == WHIP:
+        raise ConfigError("--rtmp-port needs --speaks: RTMP is taken with an account only")
     if options.token_env is not None:
         publish_token = os.environ.get(options.token_env)
         if not publish_token:
@@ -361,7 +427,7 @@ async def serve(options: argparse.Namespace) -> None:
         rng=random.Random(options.seed),
     )
     ended = told_to_end()
-    url = await stand.start(options.port)
+    url = await stand.start(options.port, options.rtmp_port)
     log.info("stand.listening", name=options.name, url=url, note="a stand-in, for the lab only")
     hello: dict[str, Any] = {
         "name": options.name,
@@ -372,7 +438,7 @@ async def serve(options: argparse.Namespace) -> None:
         "view_url": f"{url}/whep/{{stream}}",
     }
     if options.speaks != WHIP:
-        hello |= {"speaks": options.speaks, "api_url": url}
+        hello |= {"speaks": options.speaks, "api_url": url, "rtmp_url": stand.rtmp_url}
     say_ready(hello)
     gc.collect()
     gc.freeze()  # what lives until the end need not be looked at again

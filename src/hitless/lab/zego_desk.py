@@ -5,8 +5,10 @@ Written from ZEGOCLOUD's documents as of 2026-08-21, not from a live account: ac
 codes and limits are theirs, the answers come from the sessions of this stand-in. Failures are
 codes inside an answer of HTTP 200; that a failing gateway does the same is unconfirmed, and so
 is the code for a nonce that was used before and for a Sequence that does not rise (here: wrong
-signature, wrong parameter). `RTMPDispatchV2` says that the service is not enabled. The history of
-streams is not either, so one that ended is unknown (41004). Other actions are not supported here.
+signature, wrong parameter). `RTMPDispatchV2` gives the stand-in's own RTMP out (`rtmp_door.py`);
+that a node knows what was given out, and refuses an address that is too old, is unconfirmed. The
+history of streams is not enabled, so one that ended is unknown (41004). Other actions are not
+supported here.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ ROOMS_MAX, USERS_MAX, PAGE_MAX = 10, 5, 200
 SEQUENCE_S: Final = 10.0
 """For so long the Sequence of a stream must rise [s]."""
 STREAMS_MAX: Final = 10_000
-"""Streams whose Sequence, ban or announcement is remembered."""
+"""Streams whose Sequence, ban, announcement or address is remembered."""
+DISPATCH_S: Final = 2 * 3600.0
+"""For so long an address of RTMP may be used from when it was given out [s]."""
 
 _OK, _PARAMETER, _NO_ROOM, _NO_USER, _TOO_MANY = 0, 2, 50001, 50003, 50011
 _NO_STREAM, _TWO_USERS, _CLOSED_ROOM = 138, 1012, 5024
@@ -58,13 +62,13 @@ class Action:
     One action.
 
     Attributes:
-        serve: Answers it; None: not enabled.
+        serve: Answers it.
         per_s: Calls in a second, per App ID.
         each_s: Time between two calls about one room [s]; 0: no such limit.
         is_media: Whether its codes are those of media; else those of rooms.
     """
 
-    serve: Callable[[Query], Any] | None  # Any: JSON
+    serve: Callable[[Query], Any]  # Any: JSON
     per_s: int
     each_s: float = 0.0
     is_media: bool = False
@@ -78,6 +82,9 @@ class ZegoDesk:
         account: Whose.
         sessions: What it answers from.
         wall_s: Returns the time of the wall clock [s].
+
+    Attributes:
+        rtmp_url: Of its nodes, without application and stream; None: RTMP is not enabled.
     """
 
     def __init__(
@@ -89,6 +96,7 @@ class ZegoDesk:
     ) -> None:
         self._roster, self._injected = sessions.roster, sessions.injected
         self._wall_s = wall_s
+        self._app_id = str(account.app_id)
         self._rates = Rates()
         self._signatures = Signatures(account, wall_s)
         self._numbers = itertools.count(1)
@@ -96,6 +104,8 @@ class ZegoDesk:
         self._forbidden: OrderedDict[str, None] = OrderedDict()
         self._withdrawn: OrderedDict[str, None] = OrderedDict()
         self._announced: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
+        self._dispatched: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self.rtmp_url: str | None = None
         self._actions = {
             "DescribeUserNum": Action(serve=self._user_num, per_s=10),
             "DescribeUserList": Action(serve=self._user_list, per_s=200, each_s=1.0),
@@ -107,7 +117,7 @@ class ZegoDesk:
             "DescribeRTCStreamState": Action(serve=self._state, per_s=40, is_media=True),
             "ForbidRTCStream": Action(serve=self._forbid, per_s=20, is_media=True),
             "ResumeRTCStream": Action(serve=self._resume, per_s=20, is_media=True),
-            "RTMPDispatchV2": Action(serve=None, per_s=40, is_media=True),
+            "RTMPDispatchV2": Action(serve=self._dispatch, per_s=40, is_media=True),
         }
 
     def check(self, who: Pass, stream: str, *, publishes: bool) -> None:
@@ -136,10 +146,7 @@ class ZegoDesk:
             query.setdefault(name.removesuffix("[]"), []).append(value)
         body: dict[str, Any] = {"Code": _OK, "Message": "success"}
         try:
-            action = self._admit(query)
-            if action.serve is None:
-                raise Failed(_NOT_ENABLED, "App has not enabled this service.")
-            data = action.serve(query)
+            data = self._admit(query).serve(query)
             if data is not None:
                 body["Data"] = data
         except Failed as failed:
@@ -301,6 +308,32 @@ class ZegoDesk:
         self._in_order(query)
         self._forbidden.pop(_stream(query), None)
         return None
+
+    def _dispatch(self, query: Query) -> Any:
+        stream, kind = _stream(query), _one(query, "Type")
+        if kind not in ("push", "pull"):
+            raise Failed(_PARAMETER, "Input parameter error: Type.")
+        self._in_order(query)
+        if self.rtmp_url is None:
+            raise Failed(_NOT_ENABLED, "App has not enabled this service.")
+        self._dispatched[stream, kind] = self._wall_s() + DISPATCH_S
+        self._dispatched.move_to_end((stream, kind))
+        _bound(self._dispatched)
+        return [f"{self.rtmp_url}/{self._app_id}/{stream}"]
+
+    def dispatched(self, app: str, stream: str, *, publishes: bool) -> Pass:
+        """
+        Return the pass of who comes by RTMP; it has no user and no room, as `AddStream` tells.
+
+        Raises:
+            Rejected: The address was not given out, or too long ago; or the stream is taken.
+        """
+        until_s = self._dispatched.get((stream, "push" if publishes else "pull"), 0.0)
+        if app != self._app_id or self._wall_s() >= until_s:
+            raise Rejected("ask RTMPDispatchV2 for an address, and use it within 2 h")
+        if publishes and self._roster.publisher(stream) is not None:
+            raise Rejected("the stream has a publisher", code=ZEGO_DUPLICATE, status=409)
+        return Pass(region=self._injected.home, key=f"{app}/{stream}")
 
     def _publisher(self, stream: str) -> Member | None:
         member = self._roster.publisher(stream)

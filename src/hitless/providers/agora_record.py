@@ -85,9 +85,14 @@ RECORD: Final = Record(
     speaks=(
         done("AccessToken2, by role, against the official vectors", "test_agora_token"),
         done("REST: channels, users, ban rules, stream keys, online streams", "test_agora_api"),
-        done("push by RTMP with a stream key from the API, or a given one", "test_agora"),
+        done(
+            "push by RTMP with a stream key from the API, or a given one",
+            "test_agora, test_stand_rtmp",
+        ),
         done("the region's ingest hosts, one for each attempt", "test_agora, test_agora_ingest"),
-        done("credentials of a plan: channel, uid and token", "test_agora"),
+        done(
+            "credentials of a plan: channel, uid and token", "test_agora_whip, test_agora_channel"
+        ),
         to_do(
             "viewing from Python through agora-python-server-sdk",
             "written, with a process of its own, as the package downloads a native library and "
@@ -98,7 +103,7 @@ RECORD: Final = Record(
         done(
             "stream keys made without a call, for a domain of one's own, in plans (local_keys): "
             "unconfirmed",
-            "test_agora_stream_key, test_stream_keys",
+            "test_agora_stream_key, test_stream_keys, test_rtmp_reception",
         ),
         to_do(
             "stream keys from the API in plans",
@@ -108,7 +113,13 @@ RECORD: Final = Record(
     survives=(
         done("an ingest host that is away: the next attempt asks the next host", "test_agora"),
         done("a stream key that is rejected: a new one, once", "test_agora"),
-        done("an older publisher in the channel: kicked once ours is proven", "test_agora"),
+        done(
+            "an older publisher in the channel: kicked once ours is proven", "test_agora_channel"
+        ),
+        done(
+            "a token that ends while the SDK views: renewed in the same stay (stand-in)",
+            "test_agora_sdk_renewal",
+        ),
         done("Media Gateway not enabled, limits used up, a wrong credential", "test_agora"),
         done("documented codes of SDKs and REST", "test_agora_codes, test_agora_api_refusals"),
         done("a REST API that hangs while we leave: 2 s", "test_agora"),
@@ -127,10 +138,18 @@ RECORD: Final = Record(
         Proof(
             server="nginx-rtmp in the place of the ingest hosts",
             what="publishing with a stream key, fallback hosts",
+            paths=("RTMP ingest (Media Gateway)",),
+        ),
+        Proof(
+            server="the lab's stand-in (RTMP, WHEP, REST)",
+            what="RTMP ingest: conformance, seen and heard by WHEP, keys that end or are deleted, "
+            "pushes ended by the API, kill and hang",
+            paths=("RTMP ingest (Media Gateway)",),
         ),
         Proof(
             server="the lab's stand-in (WHIP and WHEP, REST)",
             what="conformance with an AccessToken2 as Bearer, tokens that end, zombies, limits",
+            paths=("WHIP and WHEP, where addresses are given",),
         ),
     ),
 )

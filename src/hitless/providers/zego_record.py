@@ -83,10 +83,13 @@ RECORD: Final = Record(
         done(
             "server API v2, within the limit of each action", "test_zego_api, test_zego_api_limits"
         ),
-        done("push and pull by RTMP, at a node that is asked for each time", "test_zegocloud"),
+        done(
+            "push and pull by RTMP, at a node that is asked for each time",
+            "test_zegocloud, test_stand_rtmp",
+        ),
         done("streams announced to their room, and withdrawn", "test_zegocloud"),
-        done("the documented WHIP address and Bearer", "test_zegocloud"),
-        done("credentials of a plan: room, stream, user and token", "test_zegocloud"),
+        done("the documented WHIP address and Bearer", "test_zegocloud_whip"),
+        done("credentials of a plan: room, stream, user and token", "test_zegocloud_whip"),
         to_do(
             "announcing again when a room was empty",
             "a room vanishes with its last user; whether it knows the stream later is unconfirmed",
@@ -96,7 +99,10 @@ RECORD: Final = Record(
     ),
     survives=(
         done("a node that is away: the next attempt asks the next node", "test_zegocloud"),
-        done("a stream id that somebody holds: put out", "test_zegocloud, test_account_stands"),
+        done(
+            "a stream id that somebody holds: put out",
+            "test_zegocloud_holders, test_account_stands",
+        ),
         done("codes in answers of HTTP 200, by action", "test_zego_codes, test_zego_api_refusals"),
         done("a room that is not there yet", "test_zegocloud"),
         done("many viewers that wait for a stream: one question a second", "test_zegocloud"),
@@ -118,10 +124,17 @@ RECORD: Final = Record(
         Proof(
             server="a stand-in of an RTMP node (tests/rtmp_server.py)",
             what="push, pull, refusals, nodes that are away",
+            paths=("RTMP into RTC",),
+        ),
+        Proof(
+            server="the lab's stand-in (RTMP, server API)",
+            what="RTMP both ways: conformance, a stream id that is taken, kill and hang",
+            paths=("RTMP into RTC",),
         ),
         Proof(
             server="the lab's stand-in (WHIP and WHEP, server API)",
             what="conformance with a token04 as Bearer, tokens that end, zombies, limits",
+            paths=("WHIP and WHEP with a token04, where addresses are given",),
         ),
     ),
 )

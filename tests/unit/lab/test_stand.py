@@ -10,39 +10,19 @@ from itertools import pairwise
 import aiohttp
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
-from bench.stand_peers import (
-    connected,
-    encode_audio,
-    encode_video,
-    post,
-    publish,
-    publish_offer,
-    view_offer,
-)
+from bench.stand_peers import connected, encode_video, post, publish, publish_offer, view_offer
 from speaking_stand import unhurried
-from unit.lab.stand_world import BEARER, closed, playing, until
+from unit.lab.stand_world import BEARER, closed, until
 
 from hitless.lab import sessions
+
+
+pytest_plugins = ("unit.lab.stand_media",)
 
 
 @pytest.fixture(autouse=True)
 def peers(monkeypatch):
     unhurried(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def video():
-    return encode_video(30, size=180, bitrate_bps=300_000)
-
-
-@pytest.fixture(scope="module")
-def audio():
-    return encode_audio(25)
-
-
-@pytest.fixture
-def run(video, audio):
-    return playing(video, audio)
 
 
 # --- Publishing and viewing ---
@@ -374,6 +354,7 @@ def test_the_process_says_where_it_listens_and_ends_within_a_second(number, vide
     [
         (("--name", "x", "--host", "192.0.2.1"), b"cannot listen on 192.0.2.1:0"),
         (("--name", "x", "--token-env", "NO_SUCH"), b"NO_SUCH: that variable is not set"),
+        (("--name", "x", "--rtmp-port", "1"), b"--rtmp-port needs --speaks"),
         ((), b"--name"),
     ],
 )

@@ -187,7 +187,7 @@ def test_users_are_listed_page_by_page():
         ("DescribeRTCStreamState", [("StreamId", "none"), ("Sequence", "1")], 41004),
         ("DescribeRTCStreamState", [("StreamId", "s")], 2),
         ("ForbidRTCStream", [("StreamId", "bad name"), ("Sequence", "1")], 30009),
-        ("RTMPDispatchV2", [("StreamId", "s"), ("Sequence", "1"), ("Type", "push")], 100000017),
+        ("RTMPDispatchV2", [("StreamId", "s"), ("Sequence", "1"), ("Type", "both")], 2),
     ],
 )
 def test_what_cannot_be_done_has_the_documented_code(action, arguments, expected):
