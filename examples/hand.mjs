@@ -55,6 +55,7 @@ function drop (s, leg, state, more) {
 async function walk (s) { // cut off: go on from the plan, best first, until one carries it
   if (s.isWalking) return
   s.isWalking = true // and stop when the server is back
+  if (s.role === 'publisher' && s.plan?.slot_s) await new Promise(go => setTimeout(go, 1000 * s.plan.slot_s))
   for (let n = 0; !send && s.plan && streams.has(s.stream) && !live(s).some(leg => leg.state === 'live'); n++) {
     const others = s.plan.order.filter(name => live(s).every(leg => leg.provider !== name)), provider = others[n % others.length]
     if (!provider) break
@@ -110,8 +111,7 @@ const connect = () => new Promise(resolve => {
 })
 async function exchange () { // any error ends it, and the next hello begins it anew
   const messages = [], headers = { 'content-type': 'application/json', ...key && { authorization: `Bearer ${key}` } }
-  send = m => messages.push(m)
-  for (hello(); ;) {
+  for (send = m => messages.push(m), hello(); ;) {
     const body = JSON.stringify({ client, messages: messages.splice(0), wait_s: 0.5 })
     const answer = await fetch(`${url}/v1/exchange`, { method: 'POST', headers, body })
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`)

@@ -124,8 +124,21 @@ def _read_entry(place: int, entry: Any, warnings: list[str]) -> tuple[float, Lis
     if not isinstance(config, Mapping):
         warnings.append(f"config of {shown(name)} is not an object: ignored")
         config = {}
-    listed = Listed(name=name, is_active=is_active, priority=int(rank), config=dict(config))
-    return rank, listed
+    return rank, Listed(
+        name=name,
+        is_active=is_active,
+        priority=int(rank),
+        config=dict(config),
+        streams=int(_figure(entry.get("streams"))),
+        starts_per_s=_figure(entry.get("startsPerSecond")),
+    )
+
+
+def _figure(value: Any) -> float:
+    """Return a number from 0 to 1e9 as it is written; anything else says nothing: 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return float(value) if 0 <= value <= 1e9 else 0.0
 
 
 def _rank(value: Any) -> float | None:

@@ -55,6 +55,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         credentials: By provider, for this stream and role; the stand-by ones minted ahead.
         credential_s: How long the one of `provider` is valid [s].
         outage_s: How long the others are valid: a client goes on from its plan so long [s].
+        slot_s: A publisher's own moment among all that would lose `provider` with it [s after its
+            media was lost]: before it nobody who cannot ask the server goes on; 0: at once. A
+            client that reads the list finds a newer one by what that says (`core/slots.py`).
         token: The signed facts of this plan; a server that lost its database believes it.
         because: Why there.
     """
@@ -67,6 +70,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     credentials: dict[str, Credential] = {}
     credential_s: float = 0.0
     outage_s: float = 0.0
+    slot_s: float = 0.0
     token: str = ""
     because: str = ""
 
@@ -185,7 +189,9 @@ class Report(Message, frozen=True, kw_only=True, tag="report"):
     Attributes:
         stream, provider: Which one, and where.
         mediaAge: Of its last media [s].
-        packetsLost: Since the leg was opened.
+        packetsLost, packetsReceived: Of the leg on air since it was opened, as its receiver counts
+            them; their growth from one report to the next is the loss. A sender that is told only
+            what was lost takes the rest of what it sent for received.
         jitter, roundTripTime: [s].
         framesPerSecond: [1/s].
         bytesSent, bytesReceived: Over the legs there since the report before this one: the growth
@@ -197,6 +203,7 @@ class Report(Message, frozen=True, kw_only=True, tag="report"):
     provider: Name
     mediaAge: float = 0.0
     packetsLost: float = 0.0
+    packetsReceived: Whole = 0
     jitter: float = 0.0
     roundTripTime: float = 0.0
     framesPerSecond: float = 0.0

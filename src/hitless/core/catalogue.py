@@ -90,6 +90,12 @@ CATALOGUE: Final = {
         _entry("leg.closed", _D, "Closed {provider}", "a leg was let go"),
         # A stream
         _entry("stream.on_air", _I, "On air with {provider}", "started, or joined"),
+        _entry(
+            "failover.waiting",
+            _I,
+            "Waiting for its moment to ask {provider}",
+            "more streams lost theirs than that one accepts in a second; `wait_s` [s]",
+        ),
         _entry("stream.waiting", _I, "Waiting for a publisher", "nobody publishes it yet"),
         _entry("stream.stays", _W, "Staying with {provider}: {because}", "a move did not happen"),
         _entry("stream.off_air", _E, "Off air: {because}", "no provider carries it; trying on"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from . import choosing
+from . import choosing, slots
 from .state import Leg, Operation, Phase, Purpose, Session
 from .turn import Turn, with_leg
 
@@ -30,7 +30,7 @@ def begun(turn: Turn, s: Session, because: str) -> Session:
         return s
     op = Operation(purpose=Purpose.FAILOVER, because=because, begun_s=turn.now)
     provider = choosing.following(turn, s, op)
-    if provider is None:
+    if provider is None or slots.wait_s(turn, s, provider):  # many may doubt at once
         return s
     turn.say("leg.doubted", because, session=s, provider=s.provider)
     pause_s = min(PAUSE_S * 2.0**s.doubts, PAUSE_S_MAX)

@@ -1,9 +1,10 @@
 """
-The two decisions of a fleet move, each a pure function of a value.
+The three decisions of a fleet move, each a pure function of a value.
 
 `Asked` is all that an order to leave a provider is decided by: whither the streams go, how many,
-how fast, or why none may. `Dealing` is all that a node deals its own streams by. A server decides
-by them, keeps them, and `fleet_replay` decides by them again.
+how fast, or why none may. `Dealing` is all that a node deals its own streams by. `Ending` is all
+that tells when a move is over. A server decides by them, keeps them, and `fleet_replay` decides by
+them again.
 """
 
 from __future__ import annotations
@@ -158,3 +159,57 @@ class Dealing:
         )
         moves = itertools.takewhile(lambda one: one.at_s < self.until_s, deal.moves)
         return Deal(moves=tuple(moves), held=deal.held)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """
+    What tells whether a move is over.
+
+    Attributes:
+        plan: The move.
+        is_operator: A person ordered it, not this server.
+        streams: How many its source still has.
+        is_well: Its source is known, and nothing speaks for leaving it any more.
+        unusable: Targets that are gone, disabled or drained.
+        down: Targets that are believed to be down.
+        now_s: By the clock of `FleetMove.begun_s` [s].
+        spare_s: A move that has had its time and this [s] is over, whoever stayed.
+    """
+
+    plan: FleetMove
+    is_operator: bool
+    streams: int
+    is_well: bool
+    unusable: tuple[str, ...]
+    down: tuple[str, ...]
+    now_s: float
+    spare_s: float
+
+    def over(self) -> str:
+        """Return why the move is over, in words; empty: it is not."""
+        source = self.plan.source or ""
+        if not self.streams:
+            return f"{source} is empty"
+        if self.is_well and not self.is_operator:
+            return f"{source} is not down any more: the rest stays"
+        for name in self.plan.targets:
+            if name in self.unusable:
+                return f"{name} cannot be used any more"
+            if name in self.down and not self.is_operator:
+                return f"{name} is down, too"
+        if self.now_s - self.plan.begun_s > _length_s(self.plan) + self.spare_s:
+            return f"{self.streams} streams stay with {source}"
+        return ""
+
+
+def _length_s(plan: FleetMove) -> float:
+    """Return how long a move takes if every stream goes [s]."""
+    live = sum(share.live for share in plan.shares.values())
+    dark = sum(share.dark for share in plan.shares.values())
+    by_target_s = max(
+        (live + dark) * plan.weights[name] / plan.starts_per_s[name] for name in plan.targets
+    )
+    if not plan.live_per_minute:
+        return by_target_s
+    return by_target_s + 60.0 * live / plan.live_per_minute

@@ -1,5 +1,5 @@
 """
-Fleet moves as JSON, and decided again: orders to leave a provider, and what a node dealt.
+Fleet moves as JSON, and decided again: orders to leave a provider, what a node dealt, and ends.
 
 A deal is kept as the difference to the one before it: which streams were gone, and which had come.
 """
@@ -13,12 +13,12 @@ from typing import Any, Final, TypeVar
 
 from ..errors import ConfigError
 from .fleet import Deal, FleetMove, Moving
-from .fleet_choices import Asked, Chosen, Dealing, chosen
+from .fleet_choices import Asked, Chosen, Dealing, Ending, chosen
 from .judgement import Rejudged, as_compared
 from .plain import plain, value_of
 
 
-_Made = TypeVar("_Made", Chosen, Deal)
+_Made = TypeVar("_Made", Chosen, Deal, str)
 
 SAME_S: Final = 1e-5
 """Slots this near are the same [s]: a cube root may end otherwise on another machine, and times
@@ -52,6 +52,16 @@ class Dealt:
     gone: tuple[str, ...]
     come: tuple[Moving, ...]
     deal: Deal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The end of a move: when [s], of which, what it was decided by, and why it is over."""
+
+    at_s: float
+    move: str
+    ending: Ending
+    over: str
 
 
 def order_line(one: Ordered) -> dict[str, Any]:
@@ -90,6 +100,11 @@ def move_lines(move: str, before: Iterable[Moving], deals: Iterable[Dealt]) -> d
     return {"move": move, "before": [_stream_line(one) for one in before], "deals": lines}
 
 
+def end_line(one: Ended) -> dict[str, Any]:
+    """Return the end of a move as JSON."""
+    return {"at_s": one.at_s, "move": one.move, "ending": plain(one.ending), "over": one.over}
+
+
 def reordered(lines: Any, *, has_changed_reasons: bool) -> list[Rejudged]:
     """
     Decide recorded orders again.
@@ -109,6 +124,30 @@ def reordered(lines: Any, *, has_changed_reasons: bool) -> list[Rejudged]:
                 told=[told] if isinstance(told, dict) else [],
                 now=[now],
                 is_same=seen(told) == seen(now),
+            )
+        )
+    return found
+
+
+def reended(lines: Any) -> list[Rejudged]:
+    """
+    Decide again why recorded moves were over.
+
+    Raises:
+        ConfigError: They are none.
+    """
+    found = []
+    for line in _items(lines):
+        ending: Ending = value_of(Ending, line.get("ending"))
+        told, now = value_of(str, line.get("over")), _decided(ending.over)
+        found.append(
+            Rejudged(
+                at_s=value_of(float, line.get("at_s")),
+                kind="FleetEnded",
+                fields={"provider": ending.plan.source, "move": line.get("move")},
+                told=[{"over": told}],
+                now=[{"over": now}],
+                is_same=told == now,
             )
         )
     return found

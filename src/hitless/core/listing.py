@@ -18,12 +18,16 @@ class Listed:
         is_active: False: disabled; it is never tried.
         priority: Lowest first; ties keep the order of the list.
         config: Public configuration only, never a secret.
+        streams: How many streams it carries; 0: the backend does not say.
+        starts_per_s: How many starts it accepts [1/s]; 0: the backend does not say.
     """
 
     name: str
     is_active: bool = True
     priority: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
+    streams: int = field(default=0, compare=False)  # another number is no other list
+    starts_per_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

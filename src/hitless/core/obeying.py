@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from . import agreement, publishing, viewing
+from . import agreement, publishing, slots, viewing
 from .agreement import By, Follower, Move, Placement
 from .events import (
     ClaimPlacement,
@@ -46,6 +46,7 @@ def told(turn: Turn, s: Session, event: PlacementTold) -> Session:
     if not isinstance(order, Move) or s.provider == event.provider:
         return s
     if s.role is Role.PUBLISHER:
+        s = slots.hastened(turn, s)
         return s if s.epoch == 0 else publishing.migrate(turn, s, event.provider, event.because)
     if s.phase is Phase.ON_AIR:
         return viewing.migrate(turn, s, event.provider, event.because)

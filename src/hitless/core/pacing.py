@@ -184,6 +184,11 @@ def reserve(dark: Sequence[int], part: float) -> list[int]:
     ]
 
 
+def is_crowd(affected: int, starts_per_s: float) -> bool:
+    """Whether so many streams are more than a provider accepts in a second; 0 [1/s]: not known."""
+    return bool(starts_per_s) and affected > MARGIN * starts_per_s
+
+
 def alone_s(key: int, affected: int, starts_per_s: float) -> float:
     """
     Return when a dark stream starts if its client can ask nobody [s after its media was lost].

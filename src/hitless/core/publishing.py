@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from . import attempts, choosing, doubting, trial
+from . import attempts, choosing, doubting, slots, trial
 from .attempts import Attempt, Failure
 from .events import AskList, Ended, LegFailed, LegSilent, Outcome, Started
 from .placement import Change
-from .state import Leg, Operation, Phase, Purpose, Session, Suspect
+from .state import Leg, Operation, Phase, Purpose, Session, Stay, Suspect
 from .turn import Turn, with_leg, without
 
 
@@ -55,7 +55,7 @@ def listed(turn: Turn, s: Session) -> Session:
 
 def changed(turn: Turn, s: Session, change: Change) -> Session:
     """The backend's list changed: move if it prefers another now; `listed` leaves the disabled."""
-    s = _withdraw(turn, s, change)
+    s = replace(_withdraw(turn, s, change), stay=None)
     if s.phase not in (Phase.ON_AIR, Phase.RECOVERING, Phase.OFF_AIR):
         return s
     here = s.provider
@@ -89,7 +89,10 @@ def migrate(turn: Turn, s: Session, target: str | None, because: str) -> Session
     if spare is not None:
         return _go_on_air(turn, s, spare, Purpose.MIGRATION, because)
     op = Operation(purpose=Purpose.MIGRATION, because=because, begun_s=turn.now, target=target)
-    towards = target or choosing.following(turn, s, op)
+    able = choosing.following(turn, s, op)
+    if able is None and s.stay == Stay(provider=here.provider, target=target, because=because):
+        return _settled(turn, s)  # asked for again at each poll or deal, and told already
+    towards = target or able
     if towards is not None:
         turn.say("migration.started", because, session=s, provider=towards)
     return _advance(turn, replace(s, operation=op))
@@ -116,6 +119,11 @@ def failover(turn: Turn, s: Session, because: str) -> Session:
             turn.say("failover.trying", because, session=s, provider=early.provider)
             s = with_leg(s, replace(early, purpose=Purpose.FAILOVER))
             return replace(s, operation=replace(op, leg=early.id))
+        next_one = choosing.following(turn, s, op)
+        wait_s = slots.wait_s(turn, s, next_one) if s.dark_s is not None else 0.0
+        if wait_s:
+            turn.say("failover.waiting", because, session=s, provider=next_one, wait_s=wait_s)
+            return replace(s, operation=replace(op, retry_s=turn.now + wait_s))
         return _advance(turn, replace(s, operation=op))
     if op.purpose is Purpose.FAILOVER:
         return s
@@ -326,7 +334,8 @@ def _exhausted(turn: Turn, s: Session, op: Operation) -> Session:
     here = s.leg(s.on_air)
     if here is not None and here.carries:
         because = f"{op.because}, but no other provider can take it now"
-        s = _remember(replace(s, operation=None, suspects=()), op.tried)
+        stay = Stay(provider=here.provider, target=op.target, because=op.because)
+        s = _remember(replace(s, operation=None, suspects=(), stay=stay), op.tried)
         turn.say("stream.stays", because, session=s, provider=here.provider)
         return _settled(turn, s)
     since_s = min((suspect.since_s for suspect in s.suspects), default=op.begun_s)
@@ -375,6 +384,7 @@ def _go_on_air(turn: Turn, s: Session, leg: Leg, purpose: Purpose, because: str)
         suspects=(),
         rounds=0,
         dark_s=None,
+        stay=None,
         moved_s=turn.now,
         trial_s=turn.now + turn.policy.ban_s,  # it rests before the next move that is not needed
         is_chosen=s.is_chosen and purpose is Purpose.MIGRATION,

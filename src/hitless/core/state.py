@@ -109,6 +109,22 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stay:
+    """
+    A planned move that found nobody to take the stream, as people were told of it.
+
+    Attributes:
+        provider: Who kept it.
+        target: Who was wanted; None: anybody else.
+        because: Why it was to move, in words.
+    """
+
+    provider: str
+    target: str | None
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """
     A start or a move under way; at most one per session.
@@ -185,6 +201,7 @@ class Session:
         doubts: How many such legs in a row were needless (publishers).
         is_chosen: Somebody asked for the provider on air by name or by a switch: no return.
         pending: A move asked for while another was under way: target and reason.
+        stay: The last move in vain that was told; None: things have changed since (publishers).
         follower: What the control plane agreed to; None: there is none, or it has not said yet.
         said: The provider on air that the control plane was last told; None: nothing yet.
         asks: The search, one entry a provider (viewers).
@@ -211,6 +228,7 @@ class Session:
     trial_s: float = 0.0
     is_chosen: bool = False
     pending: tuple[str | None, str] | None = None
+    stay: Stay | None = None
     follower: Follower | None = None
     said: str | None = None
     asks: Mapping[str, Ask] = field(default_factory=dict)

@@ -234,7 +234,8 @@ def _switch(turn: Turn, event: SwitchRequested) -> None:
         if target is None:
             turn.say("stream.stays", "there is no other provider", session=s, provider=s.provider)
             return s
-        return _role(s).migrate(turn, replace(s, is_chosen=True), target, event.because)
+        s = replace(s, is_chosen=True, stay=None)  # who asks again is answered again
+        return _role(s).migrate(turn, s, target, event.because)
 
     _each(turn, move)
 

@@ -18,6 +18,7 @@ from .attempts import Failure
 from .circuit import Circuit
 from .events import Announce, CloseLeg, Effect, OpenLeg
 from .health import Standing
+from .listing import Listed
 from .policy import Policy
 from .state import Leg, Purpose, Session, State, Suspect
 
@@ -127,11 +128,24 @@ class Turn:
         domain = self._config(provider).get("fault_domain")
         return domain if isinstance(domain, str) and domain else provider
 
+    def carried(self, provider: str) -> int:
+        """Return how many streams the list says that a provider carries; 0: it does not say."""
+        found = self._entry(provider)
+        return found.streams if found is not None else 0
+
+    def starts_per_s(self, provider: str) -> float:
+        """Return how many starts the list says that one accepts [1/s]; 0: it does not say."""
+        found = self._entry(provider)
+        return found.starts_per_s if found is not None else 0.0
+
     def _config(self, provider: str) -> Mapping[str, Any]:
+        found = self._entry(provider)
+        return found.config if found is not None else {}
+
+    def _entry(self, provider: str) -> Listed | None:
         listed = self.state.listed
         entries = (entry for entry in listed.providers if entry.name == provider) if listed else ()
-        found = next(iter(entries), None)
-        return found.config if found is not None else {}
+        return next(iter(entries), None)
 
     # --- Whom to ask ---
 

@@ -94,11 +94,16 @@ class RtmpSession(asyncio.Protocol):
             ProviderError: Not by `deadline` [s, the loop's clock], or refused.
             LocalFault: This machine has no network.
         """
-        tls = ssl.create_default_context() if self._target.tls else None
+        target = self._target
+        tls = ssl.create_default_context() if target.tls else None
         try:
             async with asyncio.timeout_at(deadline):
                 await self._loop.create_connection(
-                    lambda: self, self._target.host, self._target.port, ssl=tls
+                    lambda: self,
+                    target.address or target.host,
+                    target.port,
+                    ssl=tls,
+                    server_hostname=target.host if target.tls else None,
                 )
                 await self._shaken
                 await self._connect()

@@ -28,6 +28,8 @@ class Target:
         tls: Whether it is RTMPS.
         app: Application, the path up to the last `/`.
         name: The stream's name there, with the query.
+        address: What to connect to instead of looking the host up; empty: it is looked up. The
+            host stays in TLS and in what is said to the server.
     """
 
     host: str
@@ -35,6 +37,7 @@ class Target:
     tls: bool = False
     app: str = field(repr=False)
     name: str = field(repr=False)
+    address: str = ""
 
     @property
     def url(self) -> str:

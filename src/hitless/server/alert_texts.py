@@ -17,6 +17,9 @@ from ..core.evidence import Word
 from .store_rows import Json
 
 
+PROVIDER: Final = "provider"
+"""Kind of the alerts that are about one provider."""
+
 WORDS_CHARS_MAX: Final = 300
 """Longest name or reason that is repeated [character]; the rest is cut off."""
 
@@ -123,6 +126,8 @@ def read(name: str, fields: Mapping[str, Json]) -> Reading | None:  # noqa: C901
     match name:
         case "verdict.changed":
             return _verdict(fields)
+        case "provider.deleted":
+            return _deleted(fields)
         case "streams.moved":
             return _moved(fields)
         case "providers.all_down" | "providers.some_up":
@@ -169,7 +174,7 @@ def _verdict(fields: Mapping[str, Json]) -> Reading | None:
         case _:
             return None  # our ignorance neither opens nor ends anything
     return Reading(
-        kind="provider",
+        kind=PROVIDER,
         subject=provider,
         part=part,
         severity=severity,
@@ -180,11 +185,24 @@ def _verdict(fields: Mapping[str, Json]) -> Reading | None:
     )
 
 
+def _deleted(fields: Mapping[str, Json]) -> Reading:
+    provider = _word(fields, "provider")
+    return Reading(
+        kind=PROVIDER,
+        subject=provider,
+        part=Part.ENDS,
+        severity=Severity.INFO,
+        title=f"{provider} was deleted",
+        text=_text(fields, "gives it no more streams"),
+        command=_command("audit"),
+    )
+
+
 def _moved(fields: Mapping[str, Json]) -> Reading:
     provider, moved = _word(fields, "provider"), int(fields.get("moved") or 0)
     stayed = int(fields.get("stayed") or 0)
     return Reading(
-        kind="provider",
+        kind=PROVIDER,
         subject=provider,
         part=Part.ADDS,
         severity=Severity.WARNING,

@@ -17,8 +17,9 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from ..core.evidence import Word
-from ..errors import HitlessError
-from .alert_texts import Message, Part, Reading, Severity, State, in_words, read
+from ..errors import ConfigError, HitlessError
+from .alert_texts import PROVIDER, Message, Part, Reading, Severity, State, in_words, read
+from .minters import channel_of
 from .store_rows import Json
 from .store_streams import StreamRow, StreamState
 from .webhook_post import LegNote, LegSaid
@@ -103,6 +104,11 @@ class Alerts:
         """Return how many alerts of each severity are open."""
         found = [one.reading.severity for one in self._open.values()]
         return {severity: found.count(severity) for severity in Severity}
+
+    def subjects(self, kind: str) -> list[str]:
+        """Return what the open alerts of a kind are about, those left out whose trouble ended."""
+        found = [one.reading for one in self._open.values() if one.ended_s is None]
+        return [reading.subject for reading in found if reading.kind == kind]
 
     def feed(self, reading: Reading, now: float) -> list[Message]:
         """
@@ -339,11 +345,19 @@ class Signals:
                     what=what,
                     stream=stream,
                     provider=provider,
-                    channel=stream,  # every adapter calls it by its id
+                    channel=self._channel(stream, provider, epoch),
                     epoch=epoch,
                     because=because,
                 )
             )
+
+    def _channel(self, stream: str, provider: str, epoch: int) -> str:
+        row = self._node.providers.rows.get(provider)
+        if row is None:  # it was deleted meanwhile
+            return stream
+        with contextlib.suppress(ConfigError):  # then nobody has a credential for it either
+            return channel_of(row.adapter, row.config, stream, epoch)
+        return stream
 
     # --- Alerts ---
 
@@ -387,6 +401,9 @@ class Signals:
             node.settings.is_frozen,
             because="an operator said so: the audit log has the name",
         )
+        for name in self.alerts.subjects(PROVIDER):
+            if name not in node.providers.rows:
+                self._push(("provider.deleted", {"provider": name, "because": "it was deleted"}))
         dark = self.dark
         if len(dark) != self._told_dark:
             self._told_dark = len(dark)

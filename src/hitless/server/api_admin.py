@@ -98,9 +98,8 @@ async def move(request: Call, node: Node, data: Annotated[Move, like(page.MOVE)]
     if data.stream:
         target = data.provider or await node.moves.other(data.stream)
         await node.moves.check_reach(data.stream, target)
-        audit = _act(who, "stream.moved", data.stream, because, after={"provider": target})
         await node.coordinator.move(
-            data.stream, target, by=By.OPERATOR, because=because, audit=audit
+            data.stream, target, by=By.OPERATOR, because=because, who=who.key
         )
         return Data(data=Moved(moved=1, stayed=0, because=because))
     if not data.source:
@@ -220,7 +219,10 @@ async def list_keys(request: Call, node: Node) -> Data[list[KeyShown]]:
 
 @post("/v1/admin/keys", tags=["owners"], summary="Make a key", responses=fails(*POSTED))
 async def add_key(
-    request: Call, node: Node, data: Annotated[KeyRequest, like(page.KEY)]
+    request: Call,
+    node: Node,
+    data: Annotated[KeyRequest, like(page.KEY)],
+    because: Because = "",
 ) -> Data[KeyShown]:
     """Make a key; its secret is in this answer and never again."""
     who = allowed(request, node, Permission.CHANGE_KEYS)
@@ -246,7 +248,7 @@ async def add_key(
         expires_s=stored.expires_s,
     )
     after = {"role": row.role, "scope": row.scope, "name": row.name}
-    audit = _act(who, "key.made", row.id, "", after=after)
+    audit = _act(who, "key.made", row.id, because, after=after)
     await node.store.keys.insert(row, audit=audit, wake=KEYS_TOPIC)
     await node.refresh()
     return Data(data=_key(row, made.text))

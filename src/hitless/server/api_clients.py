@@ -40,11 +40,12 @@ WORD_CHARS_MAX: Final = 64
 )
 async def list_providers(request: Call, node: Node) -> Data[ProviderList]:
     """Return the list that clients go by, best first; its config is public, never a secret."""
+    who = known(request, node) if node.config.is_open else None
     if not node.config.is_open:
-        allowed(request, node, Permission.LIST_PROVIDERS)
-    else:
+        who = allowed(request, node, Permission.LIST_PROVIDERS)
+    elif who is None:
         limit_address(request, node)
-    return Data(data=node.providers.listed())
+    return Data(data=node.providers.listed(in_full=who is not None))
 
 
 @get(

@@ -99,7 +99,8 @@ async def delete_provider(
     who = allowed(request, node, Permission.CHANGE_PROVIDERS)
     count = (await _counts(node)).get(name)
     if count is not None and count.streams:
-        raise Rejected(409, "in-use", f"{name} carries {count.streams} streams: drain it first")
+        many = "1 stream" if count.streams == 1 else f"{count.streams} streams"
+        raise Rejected(409, "in-use", f"{name} carries {many}: drain it first")
     await node.providers.delete(name, who.key, because)
     return Data(data=Nothing())
 

@@ -7,12 +7,13 @@ from importlib.metadata import version
 from typing import Any, Final
 
 import structlog
-from litestar import Litestar, Request, Response
+from litestar import Litestar, MediaType, Request, Response
 from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from ..errors import ConfigError
@@ -54,6 +55,10 @@ def make_app(node: Node) -> Litestar:
             version=version("hitless"),
             description="The control plane: plans, placements, providers, operators.",
             path="/schema",
+            # No page: those there are load their scripts from elsewhere, and are blank offline.
+            render_plugins=[
+                JsonRenderPlugin(path=["/", "/openapi.json"], media_type=MediaType.JSON)
+            ],
             components=Components(
                 security_schemes={
                     "key": SecurityScheme(

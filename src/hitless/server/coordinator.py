@@ -24,6 +24,7 @@ from .keys import Identity, Permission
 from .notices import fenced, placement, unknown
 from .planner import Planner
 from .providers import Providers
+from .recording import StreamRecording
 from .store import Store
 from .store_members import Member, Role
 from .store_rows import Audit
@@ -81,6 +82,7 @@ class Coordinator:
         planner: Writes plans.
         node: Name of this node.
         tell: Hears every event.
+        recording: Where single moves are kept; None: nowhere.
 
     Attributes:
         seen: Notes where a client is, as `Following.seen` does.
@@ -95,9 +97,10 @@ class Coordinator:
         planner: Planner,
         node: str,
         tell: Tell,
+        recording: StreamRecording | None = None,
     ) -> None:
         self._store, self._hub, self._providers = store, hub, providers
-        self._planner, self._node, self._tell = planner, node, tell
+        self._planner, self._node, self._tell, self.recording = planner, node, tell, recording
         self._tasks: set[asyncio.Task[None]] = set()
         self._following = Following(store, hub, self.own)
         self.seen = self._following.seen
@@ -117,9 +120,10 @@ class Coordinator:
         _check(who, Permission.PUBLISH, request)
         group = request.group or request.stream
         beside = await groups.carrier(group, request.stream, self._store)
-        order = self._providers.order(request.adapters, group, beside)
+        member = self._member(Role.PUBLISHER, request)
+        order = self._providers.order([member], group, beside)
         if not order:
-            raise Rejected(409, "no-provider", self._providers.why_nobody(request.adapters))
+            raise Rejected(409, "no-provider", self._providers.why_nobody([member]))
         is_on_air = request.provider in self._providers.rows
         before = await self._store.streams.one(request.stream)
         known = before if before is not None and before.state is not StreamState.ENDED else None
@@ -140,7 +144,7 @@ class Coordinator:
             ),
             wake=topic(request.stream),
         )
-        await self._join(Role.PUBLISHER, request, row)
+        await self._store.members.join(member)
         if before is None or row.epoch != before.epoch:
             self._stop_others(row)
             self._announce(row, skip=request.client)
@@ -158,8 +162,9 @@ class Coordinator:
         row = await self._store.streams.one(request.stream)
         if row is not None and row.state is StreamState.ENDED:
             row = None
-        await self._join(Role.VIEWER, request, row)
-        order = self._providers.order(request.adapters, row.group_id if row else request.stream)
+        member = self._member(Role.VIEWER, request)
+        await self._store.members.join(member)
+        order = self._providers.order([member], row.group_id if row else request.stream)
         order, _ = self._providers.with_room(order, row.provider if row else "")
         return self._planner.plan(who, request, Role.VIEWER, row, order)
 
@@ -295,7 +300,7 @@ class Coordinator:
         *,
         by: By,
         because: str,
-        audit: Audit | None = None,
+        who: str = "",
         delay_s: float = 0.0,
         is_alone: bool = False,
     ) -> StreamRow:
@@ -305,7 +310,7 @@ class Coordinator:
         Args:
             stream, provider: What goes where.
             by, because: Who wants it, and why.
-            audit: For the log; None: this node says it itself.
+            who: For the log; empty: this node.
             delay_s: Clients with media wait for so long before they move [s].
             is_alone: The rest of its group is not brought along.
 
@@ -319,18 +324,18 @@ class Coordinator:
             raise Rejected(404, "unknown-provider", f"there is no provider {provider[:80]!r}")
         if row.provider == provider:
             return row
+        claim = Claim(
+            stream=stream,
+            base_epoch=row.epoch,
+            provider=provider,
+            by=by,
+            because=because[:WORDS_CHARS_MAX],
+            node=self._node,
+        )
         after, is_accepted = await self._store.streams.claim(
-            Claim(
-                stream=stream,
-                base_epoch=row.epoch,
-                provider=provider,
-                by=by,
-                because=because[:WORDS_CHARS_MAX],
-                node=self._node,
-            ),
-            audit=audit
-            or Audit(
-                who=self._node,
+            claim,
+            audit=Audit(
+                who=who or self._node,
                 what="stream.moved",
                 target=stream,
                 before={"provider": row.provider, "epoch": row.epoch},
@@ -339,6 +344,9 @@ class Coordinator:
             ),
             wake=topic(stream),
         )
+        if self.recording is not None:
+            now = asyncio.get_running_loop().time()
+            self.recording.claimed(row, claim, after, now, is_accepted=is_accepted)
         if after is None or not is_accepted:
             raise Rejected(409, "moved-meanwhile", "it moved at the same moment: look again")
         self._providers.quotas.placed(provider)
@@ -415,16 +423,14 @@ class Coordinator:
 
     # --- Inside ---
 
-    async def _join(self, role: Role, request: PlanRequest, row: StreamRow | None) -> None:
-        await self._store.members.join(
-            Member(
-                stream=request.stream,
-                client=request.client,
-                role=role,
-                node=self._node,
-                adapters=request.adapters,
-                codecs=request.codecs,
-            )
+    def _member(self, role: Role, request: PlanRequest) -> Member:
+        return Member(
+            stream=request.stream,
+            client=request.client,
+            role=role,
+            node=self._node,
+            adapters=request.adapters,
+            codecs=request.codecs,
         )
 
     def _announce(self, row: StreamRow, *, skip: str = "", delay_s: float = 0.0) -> None:

@@ -11,7 +11,7 @@ does at the same time wins or loses cleanly. The numbers are `core/fleet.py`'s, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -20,12 +20,13 @@ import msgspec
 from ..core import fleet, rendezvous
 from ..core.agreement import By
 from ..core.evidence import Word
-from ..core.fleet_choices import Dealing
+from ..core.fleet_choices import Dealing, Ending
 from .coordinator import Coordinator, Rejected, Tell, Wish
 from .fleet_orders import Order, Orders
 from .judging import Judge
 from .moves import MIN_VIEWER_REACH
 from .providers import Providers
+from .reach import openable
 from .store import Store
 from .store_nodes import Lease
 from .store_operators import FleetMove, ProviderRow
@@ -87,7 +88,7 @@ class Fleet:
         self._min_reach = min_viewer_reach
         self._dealt_until_s: dict[int, float] = {}
         """By move: the end of the time whose slots were dealt here [s]."""
-        self._held: dict[int, Mapping[str, int]] = {}
+        self._held: dict[int, str] = {}
         self._dealing = asyncio.Lock()
         self._asked_s: dict[str, float] = {}
         """By provider: when it was last thought of leaving it [s, the loop's clock]."""
@@ -105,7 +106,8 @@ class Fleet:
             known = {row.id for row in rows}
             self._dealt_until_s = {k: v for k, v in self._dealt_until_s.items() if k in known}
             self._held = {k: v for k, v in self._held.items() if k in known}
-            self._judge.recording.fleet.keep({str(id) for id in known})
+            now = asyncio.get_running_loop().time()
+            self._judge.recording.fleet.keep({str(id) for id in known}, now)
             if rows:
                 now_s = await self._store.now_s()
                 for row in rows:
@@ -120,7 +122,7 @@ class Fleet:
         plan = _plan_of(row)
         if self._node not in plan.shares:
             plan = replace(plan, shares={**plan.shares, self._node: fleet.NodeShare()})
-        streams, epochs = await self._own(row, plan, is_leader=is_leader)
+        streams, epochs, by_codecs = await self._own(row, plan, is_leader=is_leader)
         is_frozen = is_ours and self._settings().is_frozen
         # Who hears of it at once deals from its very beginning, the first slot included.
         from_s = row.begun_s if not is_begun and now_s - row.begun_s < 1.0 else now_s
@@ -128,11 +130,14 @@ class Fleet:
             plan=plan, streams=tuple(streams), node=self._node, now_s=max(from_s, until_s),
             until_s=now_s + HORIZON_S, is_frozen=is_frozen,
         )  # fmt: skip
+        recording, move = self._judge.recording.fleet, str(row.id)
+        if not is_begun:
+            now = asyncio.get_running_loop().time()
+            recording.begun(move, row.source, row.because, now)
         deal = await asyncio.to_thread(dealing.dealt)
         self._dealt_until_s[row.id] = dealing.until_s
-        now = asyncio.get_running_loop().time()
-        self._judge.recording.fleet.dealt(str(row.id), dealing, deal, now)
-        self._tell_held(row, deal.held)
+        recording.dealt(move, dealing, deal, asyncio.get_running_loop().time())
+        self._tell_held(row, deal.held, by_codecs)
         wishes = [
             Wish(
                 stream=one.stream,
@@ -147,17 +152,20 @@ class Fleet:
 
     async def _own(
         self, row: FleetMove, plan: fleet.FleetMove, *, is_leader: bool
-    ) -> tuple[list[fleet.Moving], dict[str, int]]:
+    ) -> tuple[list[fleet.Moving], dict[str, int], int]:
         """
-        Return the source's streams that this node answers for, less those it may not move, and
-        the epoch of each.
+        Return the source's streams that this node answers for, less those it may not move, the
+        epoch of each, and how many of them can go nowhere because of codecs.
         """
         nodes = {self._node}
         if is_leader:
             alive = {one.name for one in await self._store.nodes.alive(ALIVE_S)}
             shares = await self._store.streams.shares(row.source)
             nodes |= {share.node for share in shares} - alive
-        reach = await self._reach(row.source, plan.targets)
+        rows = self._providers.rows
+        targets = {name: rows[name] for name in plan.targets if name in rows}
+        members = await self._store.members.reach(row.source)
+        reach = openable(members, targets, self._min_reach)
         share = self._settings().share if row.by == By.SERVER else 100
         found: list[fleet.Moving] = []
         epochs: dict[str, int] = {}
@@ -173,10 +181,10 @@ class Fleet:
                             provider=stream.provider,
                             has_media=stream.is_carried
                             and not self._rescues.has_lost(stream.id, stream.publisher),
-                            can_open=reach.get(stream.id),
+                            can_open=reach.targets.get(stream.id),
                         )
                     )
-        return found, epochs
+        return found, epochs, len(reach.by_codecs & epochs.keys())
 
     async def _streams_of(self, provider: str, node: str) -> AsyncIterator[StreamRow]:
         after: str | None = None
@@ -190,31 +198,12 @@ class Fleet:
                 return
             after = rows[-1].id
 
-    async def _reach(self, source: str, targets: Sequence[str]) -> dict[str, frozenset[str]]:
-        """Return the targets that a stream can move to, of those that not all are open to."""
-        adapters = {name: self._providers.rows[name].adapter for name in targets
-                    if name in self._providers.rows}  # fmt: skip
-        viewers: dict[str, int] = {}
-        behind: dict[tuple[str, str], float] = {}
-        for one in await self._store.members.reach(source):
-            if one.role == "viewer":
-                viewers[one.stream] = viewers.get(one.stream, 0) + one.members
-            for name, adapter in adapters.items():
-                if one.adapters and adapter not in one.adapters:
-                    cost = float(one.members) if one.role == "viewer" else float("inf")
-                    behind[one.stream, name] = behind.get((one.stream, name), 0.0) + cost
-        found: dict[str, frozenset[str]] = {}
-        for stream in {stream for stream, _ in behind}:
-            bearable = (1.0 - self._min_reach) * viewers.get(stream, 0)
-            found[stream] = frozenset(
-                name for name in adapters if behind.get((stream, name), 0.0) <= bearable
-            )
-        return found
-
-    def _tell_held(self, row: FleetMove, held: Mapping[str, int]) -> None:
-        if held and held != self._held.get(row.id):
-            self._held[row.id] = dict(held)
-            because = "; ".join(f"{count} stay: {why}" for why, count in held.items())
+    def _tell_held(self, row: FleetMove, held: Mapping[str, int], by_codecs: int) -> None:
+        because = "; ".join(f"{count} stay: {why}" for why, count in held.items())
+        if by_codecs:
+            because += f"; {by_codecs} of them for want of codecs"
+        if held and because != self._held.get(row.id):
+            self._held[row.id] = because
             self._tell("streams.held", provider=row.source, because=because)
 
     # --- Leading ---
@@ -271,35 +260,26 @@ class Fleet:
 
     def _over(self, row: FleetMove, streams: int, now_s: float) -> str:
         """Say why a move is over; empty: it is not."""
-        if not streams:
-            return f"{row.source} is empty"
-        plan = _plan_of(row)
-        provider = self._providers.rows.get(row.source)
-        if row.by == By.SERVER and provider is not None and not self._why_leave(provider):
-            return f"{row.source} is not down any more: the rest stays"
-        for name in plan.targets:
-            target = self._providers.rows.get(name)
-            if target is None or not target.is_active or target.is_drained:
-                return f"{name} cannot be used any more"
-            if row.by == By.SERVER and self._judge.verdict(name).word is Word.DOWN:
-                return f"{name} is down, too"
-        if now_s - row.begun_s > _length_s(plan) + SPARE_S:
-            return f"{streams} streams stay with {row.source}"
-        return ""
+        plan, rows = _plan_of(row), self._providers.rows
+        source = rows.get(row.source)
+        known = {name: rows[name] for name in plan.targets if name in rows}
+        usable = [name for name, one in known.items() if one.is_active and not one.is_drained]
+        ending = Ending(
+            plan=plan,
+            is_operator=row.by != By.SERVER,
+            streams=streams,
+            is_well=source is not None and not self._why_leave(source),
+            unusable=tuple(name for name in plan.targets if name not in usable),
+            down=tuple(name for name in known if self._judge.verdict(name).word is Word.DOWN),
+            now_s=now_s,
+            spare_s=SPARE_S,
+        )
+        if over := ending.over():
+            now = asyncio.get_running_loop().time()
+            self._judge.recording.fleet.ended(str(row.id), ending, over, now)
+        return over
 
 
 def _plan_of(row: FleetMove) -> fleet.FleetMove:
     plan = {**row.plan, "id": str(row.id), "begun_s": row.begun_s}
     return msgspec.convert(plan, fleet.FleetMove)
-
-
-def _length_s(plan: fleet.FleetMove) -> float:
-    """Return how long a move takes if every stream goes [s]."""
-    live = sum(share.live for share in plan.shares.values())
-    dark = sum(share.dark for share in plan.shares.values())
-    by_target_s = max(
-        (live + dark) * plan.weights[name] / plan.starts_per_s[name] for name in plan.targets
-    )
-    if not plan.live_per_minute:
-        return by_target_s
-    return by_target_s + 60.0 * live / plan.live_per_minute

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
 from ..core.agreement import By
+from ..core.stream_choices import Companion, Parting
 from ..errors import HitlessError
 from .store import Store
 from .store_streams import StreamRow
@@ -13,12 +15,6 @@ from .store_streams import StreamRow
 
 if TYPE_CHECKING:
     from .coordinator import Coordinator
-
-TOGETHER_S: Final = 2.0
-"""Two streams of a group that move within this are one event [s]."""
-
-_LEAD: Final = (By.PUBLISHER, By.OPERATOR)
-"""Whose moves the group follows: not those of a start, nor our own."""
 
 _ROUNDS_MAX: Final = 4
 
@@ -40,19 +36,28 @@ async def bring_along(row: StreamRow, store: Store, coordinator: Coordinator) ->
     """
     for _ in range(_ROUNDS_MAX):
         group = {one.id: one for one in await store.streams.page(group=row.group_id, is_on=True)}
-        row = group.pop(row.id, row)
-        apart = [one for one in group.values() if one.provider != row.provider]
-        ahead = [
-            one
-            for one in apart
-            if one.id < row.id and one.by in _LEAD and row.changed_s - one.changed_s < TOGETHER_S
-        ]
-        leader = min(ahead, key=lambda one: one.id, default=row)
-        because = f"with {leader.id} of its group: {leader.because}"
-        for one in [row] if ahead else apart:
+        row = group.setdefault(row.id, row)
+        names = sorted(group)
+        parting = Parting(
+            streams=tuple(_companion(group[name]) for name in names), moved=names.index(row.id)
+        )
+        found = parting.followed()
+        if found.streams and coordinator.recording is not None:
+            coordinator.recording.parted(parting, found, asyncio.get_running_loop().time())
+        for stream in found.streams:
             with contextlib.suppress(HitlessError):  # it ended, went elsewhere, or no store
                 await coordinator.move(
-                    one.id, leader.provider, by=By.SERVER, because=because, is_alone=True
+                    stream, found.provider, by=By.SERVER, because=found.because, is_alone=True
                 )
-        if ahead or not apart:
+        if not found.is_led or not found.streams:
             return
+
+
+def _companion(row: StreamRow) -> Companion:
+    return Companion(
+        stream=row.id,
+        provider=row.provider,
+        by=row.by,
+        because=row.because,
+        changed_s=row.changed_s,
+    )

@@ -339,7 +339,7 @@ class Openable:
 
     async def list_providers(self) -> ProviderList:
         """Return the list as it is now."""
-        listed = read_list(msgspec.to_builtins(self._providers.listed()))
+        listed = read_list(msgspec.to_builtins(self._providers.listed(in_full=True)))
         if not self._adapters:
             return listed
         entries = tuple(

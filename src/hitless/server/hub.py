@@ -18,6 +18,7 @@ from typing import Final
 from ..client.protocol import Down, Problem, Role
 from .direct import Departures, Direct
 from .keys import Identity
+from .samples import Samples
 
 
 OUTBOX_MAX: Final = 256
@@ -145,11 +146,12 @@ class Hub:
 
     Attributes:
         departures: Sends what waits for those that have a short way out.
+        samples: Which of their reports are looked at closely.
         admitted: How many connections there ever were.
     """
 
     def __init__(self) -> None:
-        self.departures = Departures()
+        self.departures, self.samples = Departures(), Samples()
         self.admitted = 0
         self._by_client: dict[Whose, Connection] = {}
         self._by_stream: dict[str, dict[Whose, Connection]] = {}
@@ -175,6 +177,22 @@ class Hub:
             del self._by_client[connection.whose]
         for stream in tuple(connection.roles):
             self.detach(connection, stream)
+
+    def end_keys(self, is_over: Callable[[str], bool]) -> int:
+        """
+        Close the connections of keys that open nothing any more, with a word.
+
+        Args:
+            is_over: Whether the key of this id was revoked, has expired, or is gone.
+
+        Returns:
+            How many were closed.
+        """
+        over = {key for key in {key for key, _ in self._by_client} if is_over(key)}
+        found = [one for one in self if one.identity.key in over] if over else []
+        for connection in found:
+            connection.end("bad-key", "its key was revoked or has expired: show another one")
+        return len(found)
 
     def attach(self, connection: Connection, stream: str, role: Role) -> bool:
         """Note what a connection does with a stream; False: it has too many already."""

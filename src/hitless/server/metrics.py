@@ -97,7 +97,7 @@ class Metrics:
         )
         self._age = Histogram(
             "hitless_client_media_age_seconds",
-            "Age of the last media in clients' regular reports.",
+            "Age of the last media in a sample of clients' regular reports.",
             ["provider"],
             buckets=_GAP_S,
             registry=one,
@@ -165,11 +165,11 @@ class Metrics:
         role = role if role in ("publisher", "viewer") else "other"
         self._legs.labels(name, role, state if state in STATES else "other").inc()
         if state == "silent":
-            self._silence.labels(name).observe(age_s)
+            self._silence.labels(name).observe(max(age_s, 0.0))
 
     def report(self, provider: str, age_s: float) -> None:
-        """Count a client's report; `age_s`: of its last media [s]."""
-        self._age.labels(self._named(provider)).observe(age_s)
+        """Count a client's report, one of a sample; `age_s`: of its last media [s]."""
+        self._age.labels(self._named(provider)).observe(max(age_s, 0.0))
 
     async def run(self) -> None:
         """Measure how late the event loop is, until cancelled."""

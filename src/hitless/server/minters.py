@@ -373,6 +373,25 @@ def livekit_minter(provider: ProviderSecrets) -> Minter:
     )
 
 
+_CHANNELS: Final = {"agora": CHANNEL, "livekit": _ROOM, "zegocloud": CHANNEL}
+"""How legs are named by adapter, unless the provider's option `channel` says something else."""
+
+
+def channel_of(adapter: str, options: Mapping[str, object], stream: str, epoch: int) -> str:
+    """
+    Return what the leg of a stream is called at a provider in the placement of `epoch`.
+
+    It is what credentials for it say; where an adapter has no such names, the stream's id.
+
+    Raises:
+        ConfigError: The option `channel` is no template.
+    """
+    template = _CHANNELS.get(adapter)
+    if template is None:
+        return stream
+    return LegNames(options.get("channel", template)).name(stream, epoch)
+
+
 def _names_of(provider: ProviderSecrets, channel: str = CHANNEL) -> LegNames:
     return LegNames(provider.options.get("channel", channel))
 

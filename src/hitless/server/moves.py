@@ -8,6 +8,7 @@ from typing import Final
 from .coordinator import WORDS_CHARS_MAX, Rejected
 from .providers import Providers
 from .quotas import limits_of
+from .reach import bearable, can_open, carried, has_adapter
 from .store import Store
 from .store_members import Reach, Role
 from .store_operators import ProviderRow
@@ -42,8 +43,9 @@ class Moves:
 
     async def other(self, stream: str) -> str:
         """
-        Return where a stream can go from where it is: the best that has room, and that enough of
-        its viewers can open; of two, the one that shares no faults with where it is.
+        Return where a stream can go from where it is: the best that has room, and that its
+        publisher and enough of its viewers can open; of two, the one that shares no faults with
+        where it is.
 
         Raises:
             Rejected: Nowhere; says why of each.
@@ -56,8 +58,8 @@ class Moves:
             raise Rejected(409, "no-provider", self._providers.why_nobody())
         if here in rows and (domain := limits_of(rows[here]).fault_domain):
             found.sort(key=lambda name: limits_of(rows[name]).fault_domain == domain)
-        viewers = await self._store.members.reach_of(stream, Role.VIEWER)
-        unfit = {name: self._unfit(rows[name], viewers) for name in found}
+        publishers, viewers = await self._reach_of(stream)
+        unfit = {name: self._unfit(rows[name], publishers, viewers) for name in found}
         fit = next((name for name in found if unfit[name] is None), None)
         if fit is None:
             because = "; ".join(str(why) for why in unfit.values())
@@ -66,37 +68,48 @@ class Moves:
 
     async def check_reach(self, stream: str, target: str) -> None:
         """
-        Check that `target` has room, and that enough of a stream's viewers can open it.
+        Check that `target` has room, and that a stream's publisher and enough of its viewers can
+        open it.
 
         Raises:
-            Rejected: It is full, or too many cannot; says how many of how many.
+            Rejected: It is full, or its publisher or too many viewers cannot; says how many.
         """
         row = self._providers.rows.get(target)
         if row is None:
             raise Rejected(404, "unknown-provider", f"there is no provider {target[:80]!r}")
         # Counted where the rows are: reading ten thousand of them would hold up everybody.
-        found = await self._store.members.reach_of(stream, Role.VIEWER)
-        if (why := self._unfit(row, found)) is None:
+        publishers, viewers = await self._reach_of(stream)
+        if (why := self._unfit(row, publishers, viewers)) is None:
             return
         there = await self._store.streams.one(stream)
         if why.code == "unreachable" or there is None or there.provider != target:
             raise why
 
-    def _unfit(self, row: ProviderRow, found: Sequence[Reach]) -> Rejected | None:
-        """Return why a stream with these viewers cannot go to a provider; None: it can."""
+    async def _reach_of(self, stream: str) -> tuple[Sequence[Reach], Sequence[Reach]]:
+        """Return what its publisher and its viewers can open."""
+        publishers = await self._store.members.reach_of(stream, Role.PUBLISHER)
+        return publishers, await self._store.members.reach_of(stream, Role.VIEWER)
+
+    def _unfit(
+        self, row: ProviderRow, publishers: Sequence[Reach], found: Sequence[Reach]
+    ) -> Rejected | None:
+        """Return why a stream of these clients cannot go to a provider; None: it can."""
+        if not all(has_adapter(one, row) for one in publishers):
+            says = f"its publisher cannot open {row.name} (adapter {row.adapter})"
+            return Rejected(409, "unreachable", says)
+        if not all(can_open(one, row) for one in publishers):
+            says = f"its publisher cannot open {row.name} for want of codecs"
+            says += f": {carried(row, Role.PUBLISHER)}"
+            return Rejected(409, "unreachable", says)
         viewers = sum(one.members for one in found)
-        behind = sum(one.members for one in found if not _can_open(one, row.adapter))
-        if viewers and behind > (1.0 - self._min_reach) * viewers:
-            return Rejected(
-                409,
-                "unreachable",
-                f"{behind} of {viewers} viewers cannot open {row.name} "
-                f"(min_viewer_reach = {self._min_reach:g})",
-            )
+        lost = [one for one in found if not can_open(one, row)]
+        behind = sum(one.members for one in lost)
+        if behind > bearable(viewers, self._min_reach):
+            says = f"{behind} of {viewers} viewers cannot open {row.name}"
+            if by_codecs := sum(one.members for one in lost if has_adapter(one, row)):
+                says += f", {by_codecs} for want of codecs: {carried(row, Role.VIEWER)}"
+            says += f" (min_viewer_reach = {self._min_reach:g})"
+            return Rejected(409, "unreachable", says)
         if why := self._providers.quotas.full(row.name):
             return Rejected(409, "full", f"{why} (max_streams)")
         return None
-
-
-def _can_open(reach: Reach, adapter: str) -> bool:
-    return not reach.adapters or adapter in reach.adapters

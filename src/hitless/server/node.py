@@ -28,6 +28,7 @@ from .addresses import Allowed
 from .alerts import Alerts, Signals
 from .clock import wall_s
 from .coordinator import MANY_TOPIC, Coordinator, topic
+from .dark_streams import DarkStreams
 from .database import Database, StoreUnavailable, open_database
 from .fleet import ALIVE_S, Fleet
 from .fleet_orders import TOPIC as FLEET_TOPIC
@@ -111,8 +112,8 @@ class Node:
 
     Attributes:
         config: What it was told.
-        store, hub, providers, judge, coordinator, ring, rescues, moves, orders, fleet, probing,
-            history, metrics, signals, tracer: Its parts.
+        store, hub, providers, judge, coordinator, ring, rescues, moves, dark, orders, fleet,
+            probing, history, metrics, signals, tracer: Its parts.
         settings: What holds for the whole server.
         lease: The right to decide for the fleet; None: another node has it, or nobody.
     """
@@ -133,12 +134,16 @@ class Node:
             store=self.store,
             hub=self.hub,
             providers=self.providers,
-            planner=Planner(signer, mint),
+            planner=Planner(signer, mint, slot_s=self.providers.slot_s),
             node=config.name,
             tell=self.tell,
+            recording=self.judge.recording.streams,
         )
         self.rescues = Rescues(self.store, self.hub, self.providers, self.coordinator, self.tell)
         self.moves = Moves(self.store, self.providers)
+        self.dark = DarkStreams(
+            self.store, self.providers, self.judge, self.coordinator, self.moves
+        )
         self.orders = Orders(
             store=self.store,
             providers=self.providers,
@@ -235,6 +240,7 @@ class Node:
         )
         self.judge.is_held = self.settings.is_frozen or self.settings.mode == "observe"
         self.ring.replace(_stored(row) for row in await self.store.keys.all())
+        self.hub.end_keys(lambda key: self.ring.is_revoked(key, wall_s()))
 
     async def run(self) -> None:
         """Do what a node does by itself, until cancelled."""
@@ -256,6 +262,7 @@ class Node:
         await self.refresh()
         await self.coordinator.flush()
         await self.rescues.sweep()
+        await self.dark.count(is_told=self.settings.mode != "observe")
         await self._read_changes()
         await self.probing.follow(is_leader=self.is_leader)
         if self.lease is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ..client.protocol import Plan, PlanRequest
@@ -28,6 +28,8 @@ class Planner:
         mint: Makes the credentials in them.
         credential_s: How long the credential of the live leg is valid [s].
         outage_s: How long those of stand-by legs are [s].
+        slot_s: Returns the moment of a stream that loses its provider, by both and whom it would
+            ask then [s after its media was lost].
     """
 
     def __init__(
@@ -35,10 +37,11 @@ class Planner:
         signer: PlanSigner,
         mint: Mint,
         *,
+        slot_s: Callable[[str, str, str], float] = lambda stream, lost, target: 0.0,
         credential_s: float = CREDENTIAL_S,
         outage_s: float = OUTAGE_S,
     ) -> None:
-        self._signer, self._mint = signer, mint
+        self._signer, self._mint, self._slot_s = signer, mint, slot_s
         self._credential_s, self._outage_s = credential_s, outage_s
 
     def presented(self, request: PlanRequest) -> int:
@@ -102,9 +105,13 @@ class Planner:
             credentials=self._credentials(who, request, role, whole, now_s, row),
             credential_s=self._credential_s,
             outage_s=self._outage_s,
+            slot_s=self._slot(request.stream, whole) if role is Role.PUBLISHER else 0.0,
             token=self._signer.sign(facts),
             because=row.because if row else "nobody publishes it yet",
         )
+
+    def _slot(self, stream: str, order: Sequence[str]) -> float:
+        return self._slot_s(stream, order[0], order[1]) if len(order) > 1 else 0.0
 
     def _credentials(
         self,

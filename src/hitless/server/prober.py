@@ -87,7 +87,7 @@ class Target:
         name: The provider's name.
         region: Which region; None: none in particular.
         adapter: Carries the canary; None: control only. It is not closed by the prober.
-        control: Asks its API; None: `control_url`, else `publish_url`, is asked.
+        control: Asks it in its own way; None: `control_url`, else `publish_url`, is asked.
         control_url: Health or API endpoint, asked with GET.
         publish_url: WHIP endpoint, asked with OPTIONS (RFC 9725 section 4.2) if nothing else is
             there; `{stream}` in it is replaced.
@@ -435,7 +435,7 @@ class Prober:
         try:
             for url in (target.publish_url, *target.media_urls):
                 if url is not None:
-                    url = _as_http(url.replace("{stream}", "hitless-canary"))
+                    url = as_http(url.replace("{stream}", "hitless-canary"))
                     await check_target(url, allow_private=self._allow_private)
             return (await turns.canary.run()).probe
         except TargetUnresolved as exc:
@@ -462,7 +462,7 @@ class Prober:
             turns.woken.set()
 
 
-def _as_http(url: str) -> str:
+def as_http(url: str) -> str:
     """Return an address of media as one that can be judged: who is there, not what is spoken."""
     scheme, separator, rest = url.partition("://")
     return f"{_AS_HTTP.get(scheme, scheme)}{separator}{rest}"

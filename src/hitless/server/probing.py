@@ -19,12 +19,12 @@ from ..errors import ConfigError, HitlessError
 from ..providers import load
 from ..providers.base import Provider
 from ..providers.credential import Access, Credentials
-from . import api_control
+from . import own_control
 from .addresses import Allowed
-from .api_control import AccountQuota, ApiControl
 from .clock import wall_s
 from .judging import Judge
 from .minters import Asker
+from .own_control import AccountQuota, OwnControl
 from .plans import Mint
 from .prober import Prober, Target
 from .providers import Providers, make_adapter
@@ -35,7 +35,7 @@ from .store_operators import ProviderRow
 PROBED: Final = "probe"
 """Option of a provider: how deep its canary goes; `none`: it is not probed at all."""
 CONTROL_URL: Final = "control_url"
-"""Option of a provider: what is asked with GET instead of its publish endpoint."""
+"""Option of a provider: what is asked with GET instead of the provider itself."""
 REGIONS: Final = "regions"
 """Option of a provider: by region, what differs there; see `server_options.REGION_OPTIONS`."""
 
@@ -43,6 +43,8 @@ INGEST: Final = "ingest"
 """Option of adapters that can publish in several ways: `rtmp` where nobody says otherwise."""
 
 _KEY: Final = "canary"
+_COMPANIES: Final = frozenset({"agora", "zegocloud"})
+_MEDIA_URLS: Final = ("view_url", "play_url", "whip_url", "whep_url", "api_url")
 
 
 class Probing:
@@ -136,7 +138,7 @@ class Probing:
 
     def _targets(self, row: ProviderRow, *, is_leader: bool) -> tuple[Target, ...]:
         """Return what is probed of a provider: each of its regions, or the whole."""
-        quota = api_control.quota_of(row)
+        quota = own_control.quota_of(row)
         return tuple(
             self._target(one, region, quota, is_leader=is_leader)
             for region, one in in_regions(row)
@@ -154,18 +156,21 @@ class Probing:
         deepest = wanted if is_leader else Level.CONTROL
         url = row.config.get("url")
         control_url = row.config.get(CONTROL_URL)
-        opened: Mapping[str, str] = {}
-        if quota is not None:
-            opened = api_control.opening(row, self._providers.secrets(row.name))
-        control: ApiControl | None = None
-        if url is None and control_url is None:
-            if quota is None or not opened:  # one that cannot be probed must not stop others
-                raise ConfigError(_nothing_to_ask(row))
-            control = ApiControl(row, opened, quota=quota, allow_private=self._allow_private)
+        opened: Mapping[str, str] | None = None
+        if is_own := row.adapter in own_control.WAYS:
+            opened = own_control.opening(row, self._providers.secrets(row.name))
+        control: OwnControl | None = None
+        if control_url is None and opened is not None:
+            control = OwnControl(row, opened, quota=quota, allow_private=self._allow_private)
+        elif control_url is None and (is_own or url is None):
+            raise ConfigError(_nothing_to_ask(row))  # it must not stop others
+        adapter = None
+        if deepest is not Level.CONTROL:
+            adapter = self._adapter(row, quota, opened or {})
         return Target(
             name=row.name,
             region=region,
-            adapter=self._adapter(row, quota, opened) if deepest is not Level.CONTROL else None,
+            adapter=adapter,
             control=control,
             control_url=control_url if isinstance(control_url, str) else None,
             publish_url=url if isinstance(url, str) else None,
@@ -209,27 +214,29 @@ def depth_of(row: ProviderRow) -> str:
 
 def _is_pushed(row: ProviderRow) -> bool:
     """Whether it is a company of its own protocol, and this library publishes there by RTMP."""
-    return row.adapter in api_control.SECRETS and row.config.get(INGEST, "rtmp") == "rtmp"
+    return row.adapter in _COMPANIES and row.config.get(INGEST, "rtmp") == "rtmp"
 
 
 def _nothing_to_ask(row: ProviderRow) -> str:
     """Return why a provider cannot be probed, and what to do."""
-    secrets = " and ".join(api_control.SECRETS.get(row.adapter, ()))
-    more = f", or {secrets} as secrets: its API is asked then" if secrets else ""
-    return f"{row.name}: give url or {CONTROL_URL} to probe it{more}"
+    way = own_control.WAYS.get(row.adapter)
+    if way is None or not way.secrets:
+        return f"{row.name}: give url or {CONTROL_URL} to probe it"
+    secrets = " and ".join(way.secrets)
+    return f"{row.name}: give {secrets} as secrets to probe its API, or {CONTROL_URL}"
 
 
 def _media_urls(row: ProviderRow) -> tuple[str, ...]:
     """Return the addresses that an adapter's options send a canary to, besides `url`."""
-    named = [row.config.get(name) for name in ("view_url", "whip_url", "whep_url", "api_url")]
+    named = [row.config.get(name) for name in _MEDIA_URLS]
     hosts = row.config.get("ingest_hosts")
     named += [f"https://{host}" for host in hosts] if isinstance(hosts, list) else []
-    return tuple(url for url in named if isinstance(url, str))
+    return tuple(url for url in named if isinstance(url, str) and url)
 
 
 async def _closed(target: Target) -> None:
     """Close what was made for a target."""
     if target.adapter is not None:
         await target.adapter.aclose()
-    if isinstance(target.control, ApiControl):
+    if isinstance(target.control, OwnControl):
         await target.control.aclose()

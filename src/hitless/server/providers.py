@@ -22,15 +22,18 @@ from ..client.config import Config, ProviderTable, ServerTable
 from ..client.keys import SERVER_KEYS, Given, read_option
 from ..client.secret import secret_inside
 from ..core.evidence import Word
+from ..core.pacing import alone_s, is_crowd
 from ..core.rendezvous import draw, key, share_of
 from ..errors import ConfigError, HitlessError
 from ..providers import load
 from ..providers.base import Provider
-from . import api_control
+from ..providers.credential import Access
+from . import own_control
 from .judging import RANKS, Judge
-from .minters import ProviderSecrets
+from .minters import MINTERS, ProviderSecrets
 from .plans import Mint
 from .quotas import Quotas, limits_of
+from .reach import Opens, can_open, why_closed
 from .resealing import Resealed, reseal
 from .server_options import NAME, SERVER_OPTIONS, check_server_options, in_regions
 from .store import Store
@@ -79,6 +82,7 @@ class Providers:
 
     Attributes:
         quotas: What they may still be given.
+        carried: How many streams each carried a moment ago, for the list; empty: not told.
     """
 
     def __init__(self, store: Store, vault: Vault, mint: Mint, judge: Judge) -> None:
@@ -86,6 +90,7 @@ class Providers:
         self.rows: Mapping[str, ProviderRow] = {}
         self.default = ""
         self.quotas = Quotas(store)
+        self.carried: Mapping[str, int] = {}
         self.faults: Mapping[str, str] = {}
         """Providers whose secrets cannot be used, and why."""
 
@@ -111,7 +116,7 @@ class Providers:
     # --- Answers ---
 
     def order(
-        self, adapters: Sequence[str] = (), stream: str = "", beside: str = ""
+        self, clients: Sequence[Opens] = (), stream: str = "", beside: str = ""
     ) -> tuple[str, ...]:
         """
         Return where a stream may start, best first.
@@ -120,7 +125,7 @@ class Providers:
         well, and who is down last of all: better a doubtful provider than none.
 
         Args:
-            adapters: What the client can open; empty: everything.
+            clients: Who must be able to open it.
             stream: Which stream; by it, weights divide those of one priority, and a provider
                 that is coming back gets its share. Empty: in the order that holds for most.
             beside: Who carries the rest of its group: the first of those that do equally well.
@@ -128,7 +133,7 @@ class Providers:
         usable = [
             row
             for row in self.rows.values()
-            if row.is_active and not row.is_drained and (not adapters or row.adapter in adapters)
+            if row.is_active and not row.is_drained and all(can_open(c, row) for c in clients)
         ]
 
         def tier(row: ProviderRow) -> tuple[bool, bool, int]:
@@ -145,19 +150,30 @@ class Providers:
         down = RANKS[Word.DOWN]
         return self.quotas.ordered(order, lambda name: self._judge.rank(name) >= down, here)
 
-    def why_nobody(self, adapters: Sequence[str] = ()) -> str:
-        """Say why a stream has nowhere to go."""
+    def why_nobody(self, clients: Sequence[Opens] = ()) -> str:
+        """Say why a stream of these clients has nowhere to go."""
         if not self.rows:
             return "no provider is configured: add one with `hitless providers add`"
-        states = [
-            f"{row.name} is "
-            + ("disabled" if not row.is_active else "drained" if row.is_drained else "not for it")
-            for row in self.rows.values()
-        ]
+        states = [f"{row.name} is {why_closed(clients, row)}" for row in self.rows.values()]
         return f"no provider can carry it: {', '.join(states)}"
 
-    def listed(self) -> ProviderList:
-        """Return the public list."""
+    def accepted_per_s(self, name: str) -> float:
+        """Return how many starts a provider accepts [1/s]; 0: not known."""
+        row = self.rows.get(name)
+        return (limits_of(row).starts_per_s or 0.0) if row is not None else 0.0
+
+    def is_crowded(self, name: str, target: str) -> bool:
+        """Whether all streams of a provider are more than `target` accepts in a second."""
+        return is_crowd(self.carried.get(name, 0), self.accepted_per_s(target))
+
+    def slot_s(self, stream: str, lost: str, target: str) -> float:
+        """Return when a stream that loses `lost` asks `target`, if it can ask nobody [s]."""
+        if not self.is_crowded(lost, target):
+            return 0.0
+        return alone_s(key(stream), self.carried[lost], self.accepted_per_s(target))
+
+    def listed(self, *, in_full: bool = False) -> ProviderList:
+        """Return the public list; in full: with what a client finds its moment by."""
         return ProviderList(
             providers=[
                 ProviderShown(
@@ -165,6 +181,8 @@ class Providers:
                     isActive=row.is_active,
                     priority=row.priority,
                     config=public_config(row),
+                    streams=(self.carried.get(row.name) or None) if in_full else None,
+                    startsPerSecond=(self.accepted_per_s(row.name) or None) if in_full else None,
                 )
                 for row in sorted(self.rows.values(), key=lambda row: row.priority)
             ],
@@ -326,8 +344,8 @@ class Providers:
         secrets = self._as_secrets(row)
         for region, one in in_regions(row):
             try:
-                make_adapter(one)
-                api_control.check(one, secrets.secrets)
+                make_adapter(one, **_planned(one))
+                own_control.check(one, secrets.secrets)
             except ConfigError as exc:
                 where = f"regions.{region}: " if region is not None else ""
                 raise ConfigError(f"{where}{exc}") from exc
@@ -374,6 +392,17 @@ def _turn(row: ProviderRow, stream: str) -> float:
     """Return a number by which a stream sorts providers of one priority, as weights divide it."""
     cost = -float(np.log(draw(np.array([key(stream)], np.uint64), f"provider:{row.name}")[0]))
     return cost / row.weight if row.weight > 0.0 else math.inf
+
+
+def _planned(row: ProviderRow) -> dict[str, object]:
+    """Return what an adapter is given besides by whoever has a plan: its credentials."""
+
+    async def none(access: Access) -> Mapping[str, Any]:
+        return {}
+
+    is_minted = row.adapter in MINTERS
+    accepted = inspect.signature(load(row.adapter)).parameters if is_minted else {}
+    return {"credentials": none} if "credentials" in accepted else {}
 
 
 def adapter_options(row: ProviderRow) -> Options:

@@ -181,6 +181,11 @@ class Quotas:
             full_at_s = max(self._full_at_s.get(name, now), now) + token_s
             self._full_at_s[name] = min(full_at_s, now + burst * token_s + _DEBT_S)
 
+    @property
+    def nodes(self) -> int:
+        """How many nodes share what a provider accepts, where any says how much that is."""
+        return self._nodes
+
     # --- Inside ---
 
     def _hindrance(self, name: str, now: float) -> _Hindrance | None:

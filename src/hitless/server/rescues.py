@@ -13,10 +13,12 @@ from typing import Final
 
 from ..client import protocol
 from ..core.agreement import RESCUE_S
+from ..core.stream_choices import Note
 from .coordinator import WORDS_CHARS_MAX, Coordinator, Tell, topic
 from .hub import Connection, Hub
 from .limits import RateLimit
 from .providers import Providers
+from .reach import can_open
 from .store import Store
 from .store_members import Role
 from .store_streams import StreamRow, StreamState
@@ -105,14 +107,15 @@ class Rescues:
         is_moving = (stream, row.publisher) in self._lost or row.provider != news.provider
         if is_moving or not row.is_carried:
             return  # the publisher is on its way; everybody will be told where
-        extra = row.rescue_provider or await self._choice(row, connection)
+        extra = await self._choice(row, connection)
         if extra is None:
-            because = f"{connection.client} cannot reach {row.provider}, and no other provider"
-            self._tell("rescue.refused", row=row, because=because)
+            where = row.rescue_provider or "any other provider that its publisher can"
+            because = f"{connection.client} cannot reach {row.provider}, nor open {where}"
+            self._say("rescue.refused", row, because, client=connection.client)
             return
         if self._rate.take(connection.identity.key, asyncio.get_running_loop().time()) > 0:
             because = f"too many rescues for the key {connection.identity.key}"
-            self._tell("rescue.refused", row=row, because=because)
+            self._say("rescue.refused", row, because, client=connection.client)
             return
         because = f"{connection.client} cannot reach {row.provider}: {news.because}"
         because = because[:WORDS_CHARS_MAX]
@@ -121,12 +124,18 @@ class Rescues:
             return
         self.opened(after)
         connection.send(protocol.Rescue(stream=stream, provider=extra, because=because))
-        self._tell("rescue.opened", row=after, because=because, extra=extra)
+        self._say("rescue.opened", after, because, client=connection.client, extra=extra)
 
     async def _choice(self, row: StreamRow, connection: Connection) -> str | None:
-        members = await self._store.members.of_stream(row.id)
-        adapters = next((m.adapters for m in members if m.client == connection.client), ())
-        order, _ = self._providers.with_room(self._providers.order(adapters))
+        """Return the extra leg's provider, one that both ends can open; None: there is none."""
+        members = self._store.members
+        viewer = await members.one(row.id, connection.client)
+        if (extra := row.rescue_provider) is not None:  # its publisher is there already
+            known = self._providers.rows.get(extra)
+            is_open = viewer is None or known is None or can_open(viewer, known)
+            return extra if is_open else None
+        ends = [one for one in (viewer, await members.one(row.id, row.publisher)) if one]
+        order, _ = self._providers.with_room(self._providers.order(ends))
         return next((n for n in order if n != row.provider), None)
 
     async def _keep_or_close(self, row: StreamRow) -> None:
@@ -141,4 +150,21 @@ class Rescues:
             await self._store.streams.end_rescue(row.id, wake=topic(row.id))
             because = "nobody needs the extra leg any more"
             self._hub.tell(row.id, protocol.Rescue(stream=row.id, because=because), "publisher")
-            self._tell("rescue.closed", row=row, because=because)
+            self._say("rescue.closed", row, because)
+
+    def _say(
+        self, name: str, row: StreamRow, because: str, *, client: str = "", extra: str = ""
+    ) -> None:
+        """Tell what became of a rescue, and keep a note of it."""
+        self._tell(name, row=row, because=because, **({"extra": extra} if extra else {}))
+        if self._coordinator.recording is not None:
+            note = Note(
+                at_s=asyncio.get_running_loop().time(),
+                name=name,
+                provider=row.provider,
+                target=extra or row.rescue_provider or "",
+                stream=row.id,
+                client=client or None,
+                because=because,
+            )
+            self._coordinator.recording.noted(note)

@@ -26,6 +26,7 @@ from .garbage import keep_short
 from .keys import BOOTSTRAP_VARIABLES, KeyRole, make_key
 from .node import Node, NodeConfig, opened
 from .plans import PLAN_VARIABLE
+from .timely import Timely
 from .traces import TracedRequests
 from .vault import VAULT_VARIABLE, new_key
 
@@ -183,7 +184,7 @@ async def serve(
                 ssl_certfile=address.certificate,
                 ssl_keyfile=address.private_key,
                 ssl_version=ssl.PROTOCOL_TLS_SERVER,
-                http="h11",  # whatever else is installed: the limit below is of this one
+                http=Timely,  # whatever else is installed: the limit below is of this one
                 ws=Direct,
                 ws_max_size=1 << 17,
                 ws_ping_interval=20.0,

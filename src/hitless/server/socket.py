@@ -16,7 +16,7 @@ from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
 from ..client import protocol
-from ..core.observation import JoinEnded, MediaLost, Reached, StartEnded
+from ..core.observation import JoinEnded, MediaLost, QualityReported, Reached, StartEnded
 from ..core.policy import Policy
 from .allowance import Allowance
 from .coordinator import Rejected, check_names
@@ -27,6 +27,7 @@ from .hands import Hand, Openable
 from .hub import Connection
 from .keys import Identity, Permission
 from .limits import client_of
+from .losses import Losses
 from .node import Node
 
 
@@ -104,7 +105,7 @@ class Client:
         self._paid_until_s = 0.0
         self._connection: Connection | None = None
         self._is_hearing = False
-        self._allowance = Allowance(node.loop.time())
+        self._allowance, self._losses = Allowance(node.loop.time()), Losses()
 
     async def begin(self, data: bytes) -> Connection:
         """
@@ -257,8 +258,10 @@ class Client:
         """Take what a client says of its media as evidence."""
         match message:
             case protocol.LegNews():
+                self._node.metrics.leg(message.provider, role, message.state, message.mediaAge)
                 self._judge(role, connection.client, message)
                 await self._node.rescues.leg_news(connection, message)
+                self._node.dark.leg_news(connection, message)
             case protocol.Report():
                 self._report(connection, message)
             case _:
@@ -287,15 +290,36 @@ class Client:
                 assert_never(message)
 
     def _report(self, connection: Connection, report: protocol.Report) -> None:
-        if report.provider in self._node.providers.rows:
-            reached = Reached(connection.client, report.stream, self._network)
-            self._node.judge.gather(report.provider, reached)
+        node = self._node
+        if report.provider in node.providers.rows:
+            now = node.loop.time()
+            if report.mediaAge <= node.judge.rules.fresh_s:
+                reached = Reached(connection.client, report.stream, self._network)
+                node.judge.gather(report.provider, reached)
+            loss = self._losses.share(report)
+            if node.hub.samples.takes(report.provider, now):
+                self._look_at(connection.client, report, loss)
             told = report.bytesSent, report.bytesReceived
             if told != (0, 0):
-                now, streams = self._node.loop.time(), len(connection.roles)
-                believed = self._allowance.believed(told, streams, now)
-                self._node.history.carried(report.provider, *believed)
-        self._node.coordinator.seen(connection, report.stream, 0, report.provider)
+                believed = self._allowance.believed(told, len(connection.roles), now)
+                node.history.carried(report.provider, *believed)
+        node.coordinator.seen(connection, report.stream, 0, report.provider)
+
+    def _look_at(self, client: str, report: protocol.Report, loss: float | None) -> None:
+        """Take a report's figures as evidence; what its client did not measure is 0."""
+        self._node.metrics.report(report.provider, report.mediaAge)
+        if report.roundTripTime or report.jitter or loss is not None:
+            self._node.judge.observe(
+                QualityReported(
+                    provider=report.provider,
+                    client=client,
+                    stream=report.stream,
+                    network=self._network,
+                    loss=loss,
+                    rtt_s=report.roundTripTime or None,
+                    jitter_s=report.jitter or None,
+                )
+            )
 
     def _judge(self, role: protocol.Role, client: str, news: protocol.LegNews) -> None:
         """Take what became of a leg as evidence about its provider."""

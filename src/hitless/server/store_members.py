@@ -78,13 +78,14 @@ class Reach:
 
     Attributes:
         stream, role: Of these members.
-        adapters: What they can open; empty: everything.
+        adapters, codecs: What they can open; empty: everything.
         members: How many they are.
     """
 
     stream: str
     role: Role
     adapters: tuple[str, ...]
+    codecs: tuple[str, ...]
     members: int
 
 
@@ -140,6 +141,11 @@ class Members:
         """Return a stream's members by client."""
         return await self._where("stream = $1 ORDER BY client", stream)
 
+    async def one(self, stream: str, client: str) -> Member | None:
+        """Return a member; None: it is not there."""
+        found = await self._where("stream = $1 AND client = $2", stream, client)
+        return found[0] if found else None
+
     async def behind(self, stream: str, epoch: int, besides: str | None = None) -> int:
         """
         Return how many viewers of a stream obey no epoch as new as this one yet.
@@ -163,22 +169,33 @@ class Members:
         return await self._where("node = $1 ORDER BY stream, client", node)
 
     async def reach(self, provider: str) -> list[Reach]:
-        """Return what the members of a provider's streams can open, where that is limited."""
+        """
+        Return what the members of a provider's streams can open, where that is limited.
+
+        Of its publishers only the one that publishes now, as `reach_of` does.
+        """
         rows = await self._database.read(
-            "SELECT members.stream, members.role, members.adapters, count(*) AS members "
+            "SELECT members.stream, role, adapters, codecs, count(*) AS members "
             "FROM members JOIN streams ON streams.id = members.stream "
             "WHERE streams.provider = $1 AND streams.state <> 'ended' "
-            "AND members.stream IN (SELECT stream FROM members WHERE adapters <> '[]') "
-            "GROUP BY members.stream, members.role, members.adapters",
+            "AND (role <> 'publisher' OR client = streams.publisher) AND members.stream IN "
+            "(SELECT stream FROM members WHERE adapters <> '[]' OR codecs <> '[]') "
+            "GROUP BY members.stream, role, adapters, codecs",
             provider,
         )
         return [typed(row, Reach) for row in rows]
 
     async def reach_of(self, stream: str, role: Role) -> list[Reach]:
-        """Return what the members of one stream can open, those that can open anything, too."""
+        """
+        Return what the members of one stream can open, those that can open anything, too.
+
+        Of its publishers only the one that publishes now: one that was replaced is fenced.
+        """
         rows = await self._database.read(
-            "SELECT stream, role, adapters, count(*) AS members FROM members "
-            "WHERE stream = $1 AND role = $2 GROUP BY stream, role, adapters ORDER BY adapters",
+            "SELECT stream, role, adapters, codecs, count(*) AS members FROM members "
+            "WHERE stream = $1 AND role = $2 AND (role <> 'publisher' OR client = "
+            "(SELECT publisher FROM streams WHERE streams.id = members.stream)) "
+            "GROUP BY stream, role, adapters, codecs ORDER BY adapters, codecs",
             stream,
             role,
         )
@@ -196,8 +213,8 @@ class Members:
         )
         return count(written)
 
-    async def _where(self, condition: str, value: str) -> list[Member]:
-        rows = await self._database.read(f"SELECT * FROM members WHERE {condition}", value)
+    async def _where(self, condition: str, *values: str) -> list[Member]:
+        rows = await self._database.read(f"SELECT * FROM members WHERE {condition}", *values)
         if len(rows) <= _AT_ONCE:
             return [_member(row) for row in rows]
         # Ten thousand take 30 ms: in a thread, so that the loop turns meanwhile.

@@ -356,6 +356,14 @@ class Streams:
         )
         return [typed(row, ProviderCount) for row in rows]
 
+    async def placed(self) -> dict[str, int]:
+        """Return how many streams that are not over are placed at each provider, by name."""
+        rows = await self._database.read(
+            "SELECT provider, count(*) AS streams FROM streams WHERE state <> 'ended' "
+            "GROUP BY provider"
+        )
+        return {str(row["provider"]): int(row["streams"] or 0) for row in rows}
+
     async def shares(self, provider: str) -> list[NodeCount]:
         """Return how many streams of a provider each node answers for, by node."""
         rows = await self._database.read(

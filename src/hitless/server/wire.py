@@ -60,13 +60,21 @@ class Nothing(msgspec.Struct, frozen=True, kw_only=True):
 # --- The two public endpoints ---
 
 
-class ProviderShown(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider of the public list; `config` never holds a secret."""
+class ProviderShown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    One provider of the public list; `config` never holds a secret.
+
+    Attributes:
+        streams: How many it carries, for callers with a key; left out: none, or not told.
+        startsPerSecond: How many starts it accepts, for callers with a key; left out: not known.
+    """
 
     name: str
     isActive: bool
     priority: int
     config: Json
+    streams: int | None = None
+    startsPerSecond: float | None = None
 
 
 class ProviderList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

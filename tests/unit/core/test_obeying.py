@@ -182,6 +182,33 @@ def test_a_publisher_that_cannot_go_where_it_is_told_stays_and_claims_to_be_ther
     assert answers(bench)[-1] == ("claim", 2, "agora")
 
 
+def told_again_and_again(bench, because, times=4):
+    """A fleet move deals the stream again each second; its publisher claims it back each time."""
+    for _ in range(times):
+        epoch = bench.session.follower.epoch
+        order = PlacementTold(session=SESSION, epoch=epoch + 1, provider="agora", because=because)
+        bench.hear(order)
+        told(bench, epoch + 2, "zegocloud", is_own=True)
+        bench.run(1.0)
+
+
+def test_a_publisher_that_is_told_again_to_go_where_it_failed_says_once_that_it_stays():
+    bench = placed()
+    bench.silent("agora")
+    bench.run(2.0)
+    told(bench, 2, "zegocloud", is_own=True)
+    bench.told.clear()
+    told_again_and_again(bench, "agora is the default now")
+
+    refusal = ["migration.started agora", "stream.stays zegocloud"]
+    assert bench.said("migration", "stream.stays") == refusal
+    claims = [one for one in answers(bench) if one[0] == "claim"]
+    assert claims[1:] == [("claim", epoch, "zegocloud") for epoch in (3, 5, 7, 9)]
+
+    told_again_and_again(bench, "an operator wants it there", times=2)
+    assert bench.said("migration", "stream.stays") == refusal * 2
+
+
 def test_a_placement_told_in_the_middle_of_a_failover_is_obeyed_after_it():
     bench = placed(zegocloud=opens(0.5))
     bench.silent("agora")

@@ -7,7 +7,7 @@ from unit.core.bench import (
     refuses,
 )
 
-from hitless.core.events import Role, StreamRequested
+from hitless.core.events import AskList, Role, StreamRequested
 from hitless.core.listing import Answer
 from hitless.core.state import Phase
 
@@ -168,6 +168,70 @@ def test_a_disabled_provider_is_left_later_when_nobody_could_take_the_stream_at_
     bench.run(60.0)
 
     assert bench.session.provider == "zegocloud"
+
+
+def disabled_beside_a_banned_default():
+    """
+    On air at zegocloud, which is disabled then; the default is agora, which failed here.
+    """
+    bench = Bench({"health_interval_s": 1.0}, agora=opens(), zegocloud=opens())
+    bench.on_air()
+    bench.silent("agora")
+    bench.run(2.0)
+    bench.told.clear()
+    names = ("agora", "zegocloud")
+    bench.listed = a_list(*names, default="agora", disabled=("zegocloud",))
+    return bench
+
+
+def test_that_nobody_can_take_a_disabled_stream_is_said_once_and_not_at_each_poll():
+    bench = disabled_beside_a_banned_default()
+    bench.run(6.0)
+
+    assert bench.said("stream.stays", "migration") == ["stream.stays zegocloud"]
+    assert len([one for one in bench.effects if isinstance(one[1], AskList)]) >= 5
+
+
+def test_a_list_that_changes_again_has_it_said_again():
+    bench = disabled_beside_a_banned_default()
+    before = bench.listed
+    bench.run(2.5)
+    bench.listed = a_list("agora", "zegocloud", default="agora", disabled=("agora", "zegocloud"))
+    bench.run(1.0)
+    bench.told.clear()
+    bench.listed = before
+    bench.run(2.5)
+
+    assert bench.said("stream.stays", "migration") == [
+        "migration.started agora",  # which the list prefers again
+        "stream.stays zegocloud",
+        "stream.stays zegocloud",  # which is disabled, with nobody else to go to
+    ]
+
+
+def test_who_asks_twice_for_a_banned_provider_is_told_twice():
+    bench = three()
+    bench.on_air()
+    bench.silent("agora")
+    bench.run(2.0)
+    bench.told.clear()
+    for _ in range(2):
+        bench.switch("agora")
+        bench.run(0.5)
+
+    assert bench.said("stream.stays") == ["stream.stays zegocloud"] * 2
+
+
+def test_a_stream_that_was_said_to_stay_moves_when_the_ban_of_the_default_is_over():
+    bench = disabled_beside_a_banned_default()
+    bench.run(60.0)
+
+    assert bench.session.provider == "agora"
+    assert bench.said("stream.stays", "migration") == [
+        "stream.stays zegocloud",
+        "migration.started agora",
+        "migration.succeeded agora",
+    ]
 
 
 def test_a_new_first_choice_moves_the_stream_as_planned():

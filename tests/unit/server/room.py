@@ -21,6 +21,7 @@ from hitless.server.database import StoreUnavailable
 from hitless.server.hands import Hand
 from hitless.server.hub import Hub
 from hitless.server.keys import Identity, KeyRole
+from hitless.server.metrics import Metrics
 from hitless.server.plans import MintRefused
 from hitless.server.recording import Recording
 from hitless.server.store_members import Role
@@ -196,9 +197,11 @@ class Room:
         self.told, self.hands = [], []
         self.config = SimpleNamespace(name="n1", report_s=10.0)
         self.providers = self.judge = self.rescues = self.quotas = self
+        self.dark = SimpleNamespace(leg_news=lambda connection, news: None)
         self.loop = asyncio.get_running_loop()
         self.observed = []
-        self.recording = Recording(Rules())
+        self.rules, self.metrics = Rules(), Metrics()
+        self.recording = Recording(self.rules)
         self.coordinator = Coordinator(
             store=self.store,
             hub=self.hub,
@@ -256,9 +259,10 @@ class Room:
 
     # --- The server's providers ---
 
-    def order(self, adapters=(), stream="", beside=""):
+    def order(self, clients=(), stream="", beside=""):
         names = [name for name in self.rows if name not in self.disabled]
-        return tuple(name for name in names if not adapters or name in adapters)
+        limits = [one.adapters for one in clients if one.adapters]
+        return tuple(name for name in names if all(name in adapters for adapters in limits))
 
     def with_room(self, order, here=""):
         return tuple(order), ""
@@ -266,7 +270,7 @@ class Room:
     def placed(self, name):
         """Nobody is limited here."""
 
-    def why_nobody(self, adapters=()):
+    def why_nobody(self, clients=()):
         return "no provider can carry it"
 
     async def list_providers(self):

@@ -50,6 +50,14 @@ READINGS = [
         "hitless providers agora",
     ),
     (
+        "provider.deleted",
+        {"provider": "agora", "because": "it was deleted"},
+        "info",
+        "ends",
+        "agora was deleted",
+        "hitless audit",
+    ),
+    (
         "streams.moved",
         {"provider": "agora", "moved": 12, "stayed": 2},
         "warning",

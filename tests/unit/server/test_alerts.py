@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from dataclasses import replace
-from types import SimpleNamespace
 
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.server.signalling import Standing, at_node, stream
 from virtual_time import run
 
 from hitless.cli import COMMANDS, cli
-from hitless.core.evidence import Verdict, Word
+from hitless.core.evidence import Word
 from hitless.server import alerts as module
 from hitless.server.alert_texts import Severity, State, read
-from hitless.server.alerts import DARK_S, HAND_OVER_S, QUEUE_MAX, Alerts, Signals
-from hitless.server.database import StoreUnavailable
-from hitless.server.store_streams import ProviderCount, StreamRow, StreamState
+from hitless.server.alerts import (
+    DARK_S,
+    HAND_OVER_S,
+    QUEUE_MAX,
+    SETTLE_S,
+    Alerts,
+)
+from hitless.server.store_streams import StreamState
 from hitless.server.webhook_post import LegSaid
 
 
@@ -263,88 +267,31 @@ def test_whatever_happens_alerts_are_bounded_and_each_that_opens_is_resolved_onc
 # --- What happens at a node ---
 
 
-class Hooks:
-    """Takes what would be put on its way."""
-
-    def __init__(self):
-        self.alerts, self.legs, self.wants_legs = [], [], True
-
-    async def alert(self, message):
-        self.alerts.append((str(message.state), message.kind, message.streams))
-
-    async def leg(self, note):
-        self.legs.append((str(note.what), note.provider, note.channel, note.epoch))
-
-
-class Standing:
-    """A node as `Signals` sees it."""
-
-    def __init__(self, *providers):
-        self.words = dict.fromkeys(providers, Word.HEALTHY)
-        row = SimpleNamespace(is_active=True)
-        self.providers = SimpleNamespace(rows=dict.fromkeys(providers, row))
-        self.judge = self
-        self.settings = SimpleNamespace(is_frozen=False)
-        self.store = SimpleNamespace(streams=self)
-        self.is_leader, self.store_lost_because = True, ""
-        self.loop = asyncio.get_running_loop()
-        self.hooks = Hooks()
-        self.signals = Signals(self, self.hooks, Alerts("n1", "n1-x"))
-
-    def verdict(self, name):
-        return Verdict(word=self.words[name])
-
-    async def counts(self):
-        if self.store_lost_because:
-            raise StoreUnavailable(self.store_lost_because)
-        return [ProviderCount(provider="agora", streams=7, carried=7, viewers=9)]
-
-    def say(self, word, provider="agora"):
-        """Tell of a verdict."""
-        fields = {"provider": provider, "verdict": word, "because": "HTTP 503"}
-        self.signals.heard("verdict.changed", fields)
-
-
-def stream(id="s1", provider="agora", epoch=1, is_carried=True, state=StreamState.LIVE):
-    """Return a row."""
-    return StreamRow(
-        id=id,
-        group_id=id,
-        state=state,
-        epoch=epoch,
-        provider=provider,
-        is_carried=is_carried,
-        publisher="c",
-        node="n1",
-        because="",
-        by="server",
-        started_s=0.0,
-        changed_s=0.0,
-        rescue_provider=None,
-        rescue_until_s=None,
-    )
-
-
-def at_node(play, *providers):
-    """Run a play at a node of these providers."""
-
-    async def main():
-        node = Standing(*(providers or ("agora", "zego")))
-        running = asyncio.create_task(node.signals.run())
-        await play(node)
-        await asyncio.sleep(0.01)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        return node
-
-    return run(main())
-
-
 def test_a_provider_that_goes_down_is_told_with_the_streams_on_it():
     async def play(node):
         node.say("down")
 
     assert at_node(play).hooks.alerts == [("open", "provider", 7)]
+
+
+def test_the_alert_of_a_provider_that_was_deleted_is_resolved():
+    """
+    Nobody would ever say that it is healthy again.
+    """
+
+    async def play(node):
+        node.say("down")
+        node.say("down", "zego")
+        await asyncio.sleep(5)
+        del node.providers.rows["agora"]
+        await asyncio.sleep(2 * SETTLE_S)
+        assert node.signals.alerts.subjects("provider") == ["zego"]
+
+    assert at_node(play).hooks.alerts == [
+        ("open", "provider", 7),
+        ("open", "provider", 0),
+        ("resolved", "provider", 0),
+    ]
 
 
 def test_a_follower_keeps_still_and_tells_when_it_leads_soon():
@@ -420,49 +367,6 @@ def test_live_streams_that_nobody_carries_are_off_air_after_a_while_until_they_a
         ("open", "streams.dark", 2),
         ("resolved", "streams.dark", 0),
     ]
-
-
-def test_a_leg_that_goes_live_closes_the_one_before_it():
-    async def play(node):
-        node.signals.heard("leg.live", {}, stream())
-        node.signals.heard("placement.moved", {}, stream("s1", "zego", 2, is_carried=False))
-        await asyncio.sleep(1)
-        assert node.hooks.legs == [(LegSaid.LIVE, "agora", "s1", 1)]
-        node.signals.heard("leg.live", {}, stream("s1", "zego", 2))
-        node.signals.heard("leg.live", {}, stream("s1", "zego", 2))
-        node.signals.heard("stream.ended", {}, stream("s1", "zego", 2, state=StreamState.ENDED))
-
-    assert at_node(play).hooks.legs == [
-        (LegSaid.LIVE, "agora", "s1", 1),
-        (LegSaid.LIVE, "zego", "s1", 2),
-        (LegSaid.CLOSING, "agora", "s1", 1),
-        (LegSaid.LIVE, "zego", "s1", 2),  # said again; the outbox knows its id
-        (LegSaid.CLOSING, "zego", "s1", 2),
-    ]
-
-
-def test_a_leg_that_went_live_at_another_node_is_closed_here():
-    async def play(node):
-        node.signals.changed(stream())
-        node.signals.heard("leg.live", {}, stream("s1", "zego", 2))
-
-    assert at_node(play).hooks.legs[-1] == (LegSaid.CLOSING, "agora", "s1", 1)
-
-
-def test_a_stream_that_ends_before_it_had_media_closes_no_leg():
-    async def play(node):
-        row = stream(is_carried=False, state=StreamState.STARTING)
-        node.signals.heard("stream.ended", {}, replace(row, state=StreamState.ENDED))
-
-    assert at_node(play).hooks.legs == []
-
-
-def test_legs_are_not_noted_if_no_webhook_wants_them():
-    async def play(node):
-        node.hooks.wants_legs = False
-        node.signals.heard("leg.live", {}, stream())
-
-    assert at_node(play).hooks.legs == []
 
 
 def test_events_that_nobody_reads_are_bounded_and_counted():

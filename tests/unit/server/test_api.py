@@ -266,7 +266,7 @@ def test_a_node_without_its_store_says_that_it_is_not_ready(api):
 
 
 def test_a_defect_is_logged_and_not_quoted(api, monkeypatch, capsys):
-    def broken():
+    def broken(**_):
         raise RuntimeError("inner words")
 
     monkeypatch.setattr(api.node.providers, "listed", broken)

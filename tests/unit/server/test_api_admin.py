@@ -60,7 +60,7 @@ def test_a_provider_that_carries_something_is_not_deleted(api):
 
     error = api.call("DELETE", "/v1/admin/providers/one", status=409)
 
-    assert error["message"] == "one carries 1 streams: drain it first"
+    assert error["message"] == "one carries 1 stream: drain it first"
     api.call("DELETE", "/v1/admin/providers/two")
     api.call("DELETE", "/v1/admin/providers/two", status=404)
 
@@ -83,6 +83,9 @@ def test_a_stream_is_moved_and_the_log_says_by_whom(api):
     assert (found["provider"], found["epoch"], found["because"]) == ("two", 2, "a test")
     (entry,) = api.call("GET", "/v1/admin/audit?target=show")
     assert (entry["what"], entry["because"]) == ("stream.moved", "a test")
+    assert entry["who"] != api.node.config.name
+    assert entry["before"] == {"provider": "one", "epoch": 1}
+    assert entry["after"] == {"provider": "two", "epoch": 2}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +113,17 @@ def test_settings_change_by_name_and_are_in_the_log(api):
     log = api.call("GET", "/v1/admin/audit?limit=2")
     assert {entry["target"] for entry in log} == {"share", "mode"}
     api.call("PATCH", "/v1/admin/settings", {"share": 101}, status=400)
+
+
+def test_why_a_key_was_made_and_revoked_is_in_the_log(api):
+    body = {"role": "operator", "name": "night"}
+    made = api.call("POST", "/v1/admin/keys?because=new+on+duty", body, status=201)
+    api.call("DELETE", f"/v1/admin/keys/{made['id']}?because=left")
+
+    log = api.call("GET", f"/v1/admin/audit?target={made['id']}")
+    assert [("key.revoked", "left"), ("key.made", "new on duty")] == [
+        (entry["what"], entry["because"]) for entry in log
+    ]
 
 
 def test_a_key_is_shown_once_and_revoked_for_good(api):

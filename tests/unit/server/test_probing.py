@@ -292,3 +292,21 @@ def test_a_canary_by_rtmp_is_given_what_opens_the_api_where_to_push_is_asked(pla
             assert target.adapter.api._rest._quota is target.control._quota
 
     play(work, row(url=None, adapter="agora", **config))
+
+
+def test_where_a_canary_by_rtmp_plays_is_judged_before_it_runs(play):
+    """
+    As where it publishes is; playing that is not offered is nowhere.
+    """
+
+    async def work(scene):
+        scene.secrets = lambda name: {}
+        scene.set(
+            row("one", "rtmp://a.example/x/{stream}", "rtmp", play_url="rtmp://b.example/y/z"),
+            row("two", "rtmp://a.example/x/{stream}", "rtmp", play_url=""),
+        )
+        targets = await scene.follow()
+        assert targets["one"].media_urls == ("rtmp://b.example/y/z",)
+        assert targets["two"].media_urls == ()
+
+    play(work)

@@ -15,6 +15,7 @@ from hitless.server.judging import RANKS
 from hitless.server.keys import KeyRole
 from hitless.server.plans import Mint
 from hitless.server.providers import SERVER_OPTIONS, Providers, make_adapter, public_config
+from hitless.server.store_members import Member, Role
 from hitless.server.store_operators import ProviderRow
 from hitless.server.store_rows import Audit
 from hitless.server.vault import RootKey, Vault
@@ -55,6 +56,13 @@ def row(name, priority=1, **more):
     return ProviderRow(name=name, adapter=more.pop("adapter", name), priority=priority, **more)
 
 
+def phone(*adapters, codecs=()):
+    """Return a viewer that has these adapters and knows these codecs."""
+    return Member(
+        stream="s", client="phone", role=Role.VIEWER, node="n", adapters=adapters, codecs=codecs
+    )
+
+
 # --- The order ---
 
 
@@ -80,9 +88,18 @@ def test_what_is_disabled_or_drained_is_given_nothing(off):
 def test_only_what_a_client_can_open_is_in_its_order():
     found = known(row("a", 1, adapter="whip"), row("b", 2), row("c", 3, adapter="whip"))
 
-    assert found.order(("whip",)) == ("a", "c")
-    assert found.order(("whip", "b")) == ("a", "b", "c")
-    assert found.order(("none",)) == ()
+    assert found.order([phone("whip")]) == ("a", "c")
+    assert found.order([phone("whip", "b")]) == ("a", "b", "c")
+    assert found.order([phone("whip", "b"), phone("b")]) == ("b",)
+    assert found.order([phone("none")]) == ()
+
+
+def test_only_what_carries_codecs_that_a_client_knows_is_in_its_order():
+    found = known(row("a", 1, adapter="whip"), row("b", 2, adapter="rtmp"), row("c", 3))
+
+    assert found.order([phone(codecs=("VP8", "opus"))]) == ("a", "c")
+    assert found.order([phone(codecs=("H264", "AAC"))]) == ("b", "c")
+    assert found.order([phone("whip", codecs=("H264", "AAC"))]) == ()
 
 
 def test_who_does_badly_comes_after_all_who_do_well_and_who_is_down_comes_last():
@@ -146,10 +163,15 @@ def test_a_share_that_grows_takes_no_stream_away():
         ((row("a", is_active=False),), "a is disabled"),
         ((row("a", is_drained=True),), "a is drained"),
         ((row("a"),), "a is not for it"),
+        ((row("a", adapter="whip"),), "a is not for its codecs"),
     ],
 )
 def test_it_is_told_why_a_stream_has_nowhere_to_go(rows, because):
-    assert because in known(*rows).why_nobody(("whip",))
+    assert because in known(*rows).why_nobody([phone("whip", codecs=("AV1", "opus"))])
+
+
+def test_where_nothing_forbids_it_no_codecs_are_blamed():
+    assert "a is not for it" in known(row("a", adapter="whip")).why_nobody()
 
 
 # --- What is public ---

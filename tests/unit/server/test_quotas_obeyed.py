@@ -22,6 +22,10 @@ AGORA = {
 }
 
 
+RTMP = {"adapter": "rtmp", "config": {"url": "rtmp://127.0.0.1:9/live/{stream}"}}
+"""Of H.264 and AAC alone."""
+
+
 @pytest.fixture
 def api(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "READ_S", 0.0)
@@ -190,3 +194,84 @@ def test_a_move_that_can_go_nowhere_says_why_of_each(api):
 
     assert "two: full: 1 of 1 streams" in refused["message"]
     assert "three: it is disabled" in refused["message"]
+
+
+def test_a_move_never_picks_what_the_publisher_cannot_open(api):
+    """
+    Neither by itself nor when an operator names it; it says why.
+    """
+    api.call("PATCH", "/v1/admin/providers/two", {"is_active": False})
+    api.call("POST", "/v1/admin/providers/agora", {**AGORA, "priority": 9}, status=201)
+    api.publish("show", adapters=["whip"])
+
+    for aimed in ({}, {"provider": "agora"}):
+        refused = api.call("POST", "/v1/admin/move", {"stream": "show", **aimed}, status=409)
+        assert "its publisher cannot open agora" in refused["message"]
+    assert api.call("GET", "/v1/stream?stream=show")["provider"] == "one"
+
+
+def test_a_publisher_that_was_replaced_holds_no_move_up(api):
+    """
+    It is fenced, and its row is forgotten only later.
+    """
+    api.call("PATCH", "/v1/admin/providers/two", {"is_active": False})
+    api.call("POST", "/v1/admin/providers/agora", {**AGORA, "priority": 9}, status=201)
+    api.publish("show", adapters=["whip"])
+    api.publish("show", client="another", adapters=["whip", "agora"])
+
+    api.call("POST", "/v1/admin/move", {"stream": "show", "provider": "agora"})
+    assert api.call("GET", "/v1/stream?stream=show")["provider"] == "agora"
+
+
+def test_a_move_that_codecs_forbid_says_so_with_the_number(api):
+    """
+    Of viewers, and of the publisher; who declares no codec of a kind can open any of it.
+    """
+    for name in ("rtmp", "spare"):
+        api.call("POST", f"/v1/admin/providers/{name}", RTMP, status=201)
+    api.publish("show")
+    api.watch("show", codecs=["vp8", "OPUS"])
+    api.watch("show", client="box", codecs=["H264"])
+    api.watch("show", client="tv", adapters=["whip"])
+    aimed = {"stream": "show", "provider": "rtmp"}
+
+    refused = api.call("POST", "/v1/admin/move", aimed, status=409)
+    api.publish("show", codecs=["VP8", "opus"])
+    again = api.call("POST", "/v1/admin/move", aimed, status=409)
+    api.call("PATCH", "/v1/admin/providers/two", {"is_active": False})
+    unaimed = api.call("POST", "/v1/admin/move", {"stream": "show"}, status=409)
+
+    assert refused["code"] == again["code"] == "unreachable"
+    assert refused["message"].startswith(
+        "2 of 3 viewers cannot open rtmp, 1 for want of codecs: adapter rtmp carries H264, AAC"
+    )
+    why = "its publisher cannot open rtmp for want of codecs: adapter rtmp carries H264, AAC"
+    assert again["message"] == why
+    assert why in unaimed["message"]
+    assert "cannot open spare" in unaimed["message"]
+
+
+def test_who_knows_no_codec_of_a_provider_is_not_sent_there(api):
+    """
+    Neither to start nor to fall back on it; where nobody is left, it is said why.
+    """
+    api.call("POST", "/v1/admin/providers/rtmp", RTMP, status=201)
+    api.call("PATCH", "/v1/admin/providers/rtmp", {"is_default": True})
+
+    box = api.publish("box", codecs=["H264", "AAC"])
+    show = api.publish("show", codecs=["VP8", "opus"])
+    tv = api.watch("show", codecs=["H264", "opus"])
+    everything = api.watch("show", client="all")
+    refused = api.call(
+        "POST",
+        "/v1/start",
+        {"stream": "new", "client": "lens", "codecs": ["AV1", "opus"]},
+        key=KeyRole.CLIENT,
+        status=409,
+    )
+
+    assert box["order"] == ["rtmp"]
+    assert show["order"] == tv["order"] == ["one", "two"]
+    assert everything["order"] == ["one", "rtmp", "two"]
+    assert refused["code"] == "no-provider"
+    assert "two is not for its codecs, rtmp is not for its codecs" in refused["message"]

@@ -17,11 +17,12 @@ from hitless.core.policy import Policy
 from hitless.core.rendezvous import key
 from hitless.core.replay import rerun
 from hitless.core.state import State
+from hitless.core.stream_choices import Companion, Note, Parting
 from hitless.core.verdict import Standing
 from hitless.server.fleet_recording import FleetRecording
 from hitless.server.hand_recording import HandRecording, _Hand
 from hitless.server.pseudonyms import Pseudonyms
-from hitless.server.recording import Recording
+from hitless.server.recording import Recording, StreamRecording
 from hitless.server.ring import PIECES, Ring
 from hitless.server.stand_in_keys import stand_ins
 
@@ -314,13 +315,34 @@ def test_two_names_of_one_mark_have_two_pseudonyms():
     )
 
 
+def test_of_single_streams_no_more_is_kept_than_the_limit():
+    """
+    The oldest go, piece by piece; a group counts as many as it has.
+    """
+    recording = StreamRecording(keep_s=1e9, piece_s=1e9, weight_max=80)
+    group = tuple(
+        Companion(stream=f"s{n}", provider="agora", by="operator", because="", changed_s=0.0)
+        for n in range(5)
+    )
+    parting = Parting(streams=group, moved=0)
+    for n in range(100):
+        recording.noted(Note(at_s=float(n), name="rescue.opened", stream=f"s{n}"))
+        recording.parted(parting, parting.followed(), float(n))
+        assert recording.weight <= 80 + 80 // PIECES + 5
+
+    found = recording.since(0.0).lines(Pseudonyms())
+    assert 6 <= len(found["groups"]) <= 16
+    assert found["notes"][-1]["at_s"] == 99.0
+
+
 def test_a_recording_of_nothing_holds_no_steps_and_no_moves():
     """
     And says so.
     """
     found = as_file(Recording(Rules()).excerpt(0.0, Standing()))
 
-    assert (found["hands"], found["fleet"]) == (
+    assert (found["hands"], found["fleet"], found["streams"]) == (
         [],
-        {"orders": [], "moves": [], "left_out": []},
+        {"orders": [], "moves": [], "left_out": [], "ends": [], "notes": []},
+        {"moves": [], "groups": [], "notes": []},
     )

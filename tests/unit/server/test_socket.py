@@ -12,6 +12,7 @@ from hitless.server import socket as sockets
 from hitless.server.allowance import BYTES_PER_S_MAX
 from hitless.server.node import NodeConfig
 from hitless.server.serve import Address, new_keys, serve
+from hitless.server.store_rows import Audit
 
 
 LIMIT_S = 30.0
@@ -288,6 +289,25 @@ def test_a_key_for_one_stream_is_told_that_another_is_not_its_own(is_hand, tmp_p
         problem = await play.heard(socket)
         assert (problem["code"], problem["stream"]) == ("forbidden", "news")
         assert problem["message"] == "this key may not do that: it is for another stream"
+
+    go(tmp_path, test)
+
+
+def test_who_is_connected_with_a_key_that_is_revoked_is_sent_away(tmp_path):
+    """
+    Within the second in which every node reads the keys; those of other keys stay.
+    """
+
+    async def test(server):
+        body = {"role": "viewer-client", "scope": "news"}
+        key = (await server.operate("keys", body, status=201))["data"]
+        goes = await welcomed(server, key=key["key"], client="tv")
+        stays = await welcomed(server, client="tv")
+        audit = Audit(who="a test", what="key.revoked", target=key["id"], because="it left")
+        assert await server.node.store.keys.revoke(key["id"], audit=audit)
+        assert await last_word(goes) == ("bad-key", 1008)
+        await say(stays, {"type": "finish", "stream": "news"})
+        assert (await play.heard(stays))["code"] == "unknown-stream"
 
     go(tmp_path, test)
 

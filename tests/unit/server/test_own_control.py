@@ -1,4 +1,4 @@
-"""hitless.server.api_control: a provider's own API as a control probe, against its stand-ins."""
+"""hitless.server.own_control: an account's own API as a control probe, against stand-ins."""
 
 import asyncio
 import random
@@ -14,10 +14,10 @@ from hitless.core.evidence import Rules
 from hitless.core.observation import Level
 from hitless.errors import ConfigError
 from hitless.providers.clock import wall_s
-from hitless.server import api_control
+from hitless.server import own_control
 from hitless.server.addresses import parse_allowed
-from hitless.server.api_control import ApiControl, ask_accounts, check, quota_of
 from hitless.server.judging import Judge
+from hitless.server.own_control import OwnControl, ask_all, check, quota_of
 from hitless.server.plans import Mint
 from hitless.server.probing import Probing, depth_of
 from hitless.server.server_options import in_regions
@@ -51,7 +51,7 @@ def row(adapter, **config):
 
 async def asked(one, secrets=None, allow_private=LOOPBACK, resolver=None, quota=None):
     """Ask an API once; no secret is in the answer."""
-    control = ApiControl(
+    control = OwnControl(
         one,
         SECRETS[one.adapter] if secrets is None else secrets,
         quota=quota or quota_of(one),
@@ -133,7 +133,7 @@ def test_what_is_about_our_account_condemns_no_provider(adapter, reply, ok, is_o
     """
     Nothing is concluded from what is our own trouble; an error of theirs counts.
     """
-    monkeypatch.setattr(api_control, "TIMEOUT_S", 0.9)  # no time for another host
+    monkeypatch.setattr(own_control, "TIMEOUT_S", 0.9)  # no time for another host
     answer, _ = ask(adapter, answers(reply))
 
     assert (answer.ok, answer.own_trouble) == (ok, is_ours), answer.because
@@ -144,7 +144,7 @@ def test_an_api_that_hangs_has_not_answered(adapter, monkeypatch):
     """
     Within the time of a probe.
     """
-    monkeypatch.setattr(api_control, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(own_control, "TIMEOUT_S", 0.3)
     answer, _ = ask(adapter, hanging)
 
     assert (answer.ok, answer.answered, answer.own_trouble) == (False, False, False)
@@ -155,7 +155,7 @@ def test_our_own_limit_is_our_own_trouble(monkeypatch):
     """
     Whoever shares the account's calls may have used them up.
     """
-    monkeypatch.setattr(api_control, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(own_control, "TIMEOUT_S", 0.5)
 
     async def main():
         async with asyncio.timeout(LIMIT_S), standing_in(answers((200, LISTED))) as stand:
@@ -248,7 +248,7 @@ def test_all_accounts_are_asked_at_once_and_others_not_at_all():
                 replace(row("zegocloud", api_url=other.origin), name="zegocloud"),
                 ProviderRow(name="w", adapter="whip", config={"url": "https://a.example"}),
             ]
-            return await ask_accounts(rows, lambda name: SECRETS[name], allow_private=LOOPBACK)
+            return await ask_all(rows, lambda name: SECRETS[name], allow_private=LOOPBACK)
 
     found = asyncio.run(main())
     assert {name: answer.ok for name, answer in found.items()} == {
