@@ -30,8 +30,7 @@ def record_page(records: Mapping[str, Record]) -> str:
 
 def _row(name: str, record: Record, path: Path) -> str:
     silence = "not measured" if path.silence_s is None else f"{path.silence_s:g} s"
-    is_run = path.from_python and path.is_run
-    proven = ", ".join(proof.server for proof in record.proven) if is_run else ""
+    proven = ", ".join(proof.server for proof in record.proven_on(path))
     cells = (
         f"`{name}`, {path.name}",
         _yes(path.from_python),

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from typing import Any, Final, Protocol, runtime_checkable
 
 import click
 
 from ..client.assembly import make_backend, make_providers
 from ..client.config import Config, Setting
 from ..client.secret import Secret
+from ..errors import ConfigError
 from ..media.address import without_stream_key
 from .output import Invocation, emit_json, emit_table, json_option, pass_invocation
+
+
+_OF_ADDRESSES: Final = frozenset({"server.proxies", "server.allow_private"})
+
+
+@runtime_checkable
+class _KnowsSecret(Protocol):
+    """An adapter that can tell, without asking anybody, whether its secret can be one."""
+
+    async def check_secret(self) -> None: ...
 
 
 @click.command()
@@ -33,6 +44,7 @@ def config(invocation: Invocation, check: bool, as_json: bool) -> None:
       hitless config --set policy.max_retries=5
     """
     loaded = invocation.config()
+    _check_server(loaded)
     if check:
         verdict = asyncio.run(_judge(loaded))
         if as_json:
@@ -48,10 +60,29 @@ def config(invocation: Invocation, check: bool, as_json: bool) -> None:
         )
 
 
+def _check_server(loaded: Config) -> None:
+    """Refuse what `hitless serve` would, in its words."""
+    if not loaded.said & _OF_ADDRESSES:
+        return
+    try:  # here: it costs half a second
+        from ..server.addresses import parse_allowed
+        from ..server.serve import Address
+    except ModuleNotFoundError:
+        return  # nothing can be served here, and `hitless serve` says so
+    Address(proxies=loaded.server.proxies).check()
+    parse_allowed(loaded.server.allow_private.replace(",", " ").split())
+
+
 async def _judge(loaded: Config) -> dict[str, Any]:
     """Make everything it asks for, and close it again; connects to nobody."""
     providers = make_providers(loaded, os.environ) if loaded.providers else []
     try:
+        for provider in providers:
+            if isinstance(provider, _KnowsSecret):
+                try:
+                    await provider.check_secret()
+                except ConfigError as exc:
+                    raise ConfigError(f"provider {provider.name}: {exc}") from exc
         if loaded.backend is not None:
             await make_backend(loaded.backend, loaded, os.environ).aclose()
     finally:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 import click
 
@@ -15,6 +16,14 @@ from ..errors import ConfigError
 from ..lab import drills  # noqa: F401 -- fills the catalogue
 from ..lab.drill import CATALOGUE, Drill, Result, chosen, machine_lock, mix, perform_all
 from .output import FAILED, emit_table
+
+
+_NO_DRILL: Final = {
+    "livekit": "no package that can be installed here brings its server",
+    "memory": "it lives in one process, and the ends of a drill are processes of their own",
+    "whip": "it is what the stand-in called webrtc speaks",
+}
+"""Adapters that somebody may look for here, and why they are not among the lab's providers."""
 
 
 @click.command()
@@ -76,7 +85,7 @@ def drill(
         )
         return
     wanted = chosen(names, is_alone=is_alone)
-    providers = mix([name.strip() for name in mixed.split(",")] if mixed is not None else [])
+    providers = mix(_named(mixed))
     is_quiet = str(to) == "-"
     if to is not None and not is_quiet:
         _write(to, [])  # what cannot be written is known before the drills have run
@@ -92,6 +101,22 @@ def drill(
         _summary(wanted, results)
     if not all(result.passed for result in results):
         ctx.exit(FAILED)
+
+
+def _named(mixed: str | None) -> list[str]:
+    """
+    Return the names of a mix as they were given.
+
+    Raises:
+        ConfigError: One is left empty, or is an adapter that no drill can run on; says why.
+    """
+    names = [] if mixed is None else [name.strip() for name in mixed.split(",")]
+    for name in names:
+        if not name:
+            raise ConfigError("--providers: give names with a comma between them: janus,agora")
+        if name in _NO_DRILL:
+            raise ConfigError(f"--providers: no drill runs on {name}: {_NO_DRILL[name]}")
+    return names
 
 
 async def _run(

@@ -194,8 +194,11 @@ def difference(entry: AuditEntry) -> str:
     if entry.before is None:
         said = [f"{key} {_short(value)}" for key, value in after.items()]
         return ", ".join(said) if len(said) <= _WORDS_MAX else "-"
+    known = entry.before if isinstance(entry.before, Mapping) else {}
     said = [
         f"{key} {_short(before.get(key))} -> {_short(after.get(key))}"
+        if key.partition(".")[0] in known
+        else f"{key} {_short(after.get(key))}"  # what it was before is not in the log
         for key in dict.fromkeys([*before, *after])
         if before.get(key) != after.get(key)
     ]

@@ -60,10 +60,17 @@ def keys(ctx: click.Context, server: Server, as_json: bool) -> None:
 @click.option(
     "--life", type=duration, metavar="TIME", help="How long it lives: 12h, 30d; else for ever."
 )
+@because_option
 @asks_server
 @json_option
 def add(
-    server: Server, role: str, scope: str | None, name: str, life: float | None, as_json: bool
+    server: Server,
+    role: str,
+    scope: str | None,
+    name: str,
+    life: float | None,
+    because: str,
+    as_json: bool,
 ) -> None:
     """
     Make a key and write it to standard output, this once.
@@ -76,10 +83,12 @@ def add(
     Examples:
       hitless keys add client --name app > client.key
       hitless keys add publisher --scope morning-show --life 12h
-      hitless keys add operator --name night-shift --life 30d
+      hitless keys add operator --name night-shift --life 30d --because "new on duty"
     """
     body = {"role": role, "scope": scope, "name": name, "life_s": life}
-    made = server.ask(KeyShown, "POST", _PATH, needs=Needs.OWNER, body=body)
+    made = server.ask(
+        KeyShown, "POST", _PATH, needs=Needs.OWNER, query={"because": because or None}, body=body
+    )
     if as_json:
         emit_json(msgspec.to_builtins(made))
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,7 +20,11 @@ from ..providers.conformance import RULES, check_provider
 from ..providers.record import record_of
 from .doctor import configured, examined, tell
 from .output import FAILED, Invocation, emit_json, json_option, pass_invocation
+from .prove_publishers import two_publishers
 
+
+RUN: Final = ("contract", "publishers", "leaving")
+"""Steps beyond those of `hitless doctor`, in the order of the record."""
 
 _SERVER_MAX: Final = 100
 
@@ -45,10 +51,11 @@ def prove(
     """
     Run the whole list against a real account; print the record.
 
-    All that `hitless doctor` does, and then every rule of the contract with real streams, under
-    names that nobody else uses. It takes a minute or two and as many minutes of media as the
-    provider bills. The record says what was run, against what, and when; it is printed only if
-    nothing failed.
+    All that `hitless doctor` does, then every rule of the contract with real streams, under names
+    that nobody else uses, and at last two publishers of one stream. Where it cannot be watched
+    from here, the rules about viewers are left out, and the record says so. It takes a minute or
+    two and as many minutes of media as the provider bills. The record says what was run, against
+    what, and when; it is printed only if nothing failed.
 
     \b
     Examples:
@@ -63,13 +70,17 @@ def prove(
     is_proven = all(one.verdict is not Verdict.BAD for one in found)
     day = datetime.fromtimestamp(wall_s(), UTC).date().isoformat()
     seen = next((one.says for one in found if one.step == "media"), "")
-    kept = next((one.says for one in found if one.step == "contract"), "")
-    proof = {"server": f"{title}, {day}", "what": f"{kept}; {seen}"} if is_proven else None
+    ran = [one.says for one in found if one.step in RUN]
+    what = "; ".join([*ran[:1], seen, *ran[1:]])
+    proof = {"server": f"{title}, {day}", "what": what} if is_proven else None
     if as_json:
         emit_json({"provider": name, "proven": is_proven, "record": proof, "findings": found})
     elif proof is not None:
         click.echo(f"\nProven. Add this to the record of the adapter {table.adapter}:\n")
-        click.echo(f"Proof(\n    server={proof['server']!r},\n    what={proof['what']!r},\n),")
+        click.echo(f"Proof(\n    server={proof['server']!r},\n    what={proof['what']!r},")
+        if len(ways := _ways(table.adapter)) > 1:
+            click.echo(f"    paths={ways!r},  # keep what it was run on")
+        click.echo("),")
     else:
         click.echo("\nNot proven: see what is bad above.")
     if not is_proven:
@@ -87,21 +98,47 @@ async def _prove(
     if any(one.verdict is Verdict.BAD for one in found):
         return found
 
+    # What `hitless doctor` found out: only a stream that cannot be watched is worth a warning.
+    is_seen = all(one.verdict is Verdict.GOOD for one in found if one.step == "media")
+
     async def make() -> Provider:
         return make_provider(table, loaded, os.environ)
 
-    report = await check_provider(make, carries_frames=not transcodes)
+    def note(finding: Finding) -> None:
+        found.append(finding)
+        if not quiet:
+            tell(finding)
+
+    stream = f"hitless-prove-{secrets.token_hex(4)}"
+    note(await _contract(make, stream, transcodes=transcodes, views=is_seen))
+    if found[-1].verdict is not Verdict.BAD:
+        async for finding in two_publishers(make, f"{stream}-two"):
+            note(finding)
+    return found
+
+
+async def _contract(
+    make: Callable[[], Awaitable[Provider]], stream: str, *, transcodes: bool, views: bool
+) -> Finding:
+    report = await check_provider(make, stream=stream, carries_frames=not transcodes, views=views)
     kept = sum(one.is_kept for one in report.findings)
     broken = "; ".join(f"{one.rule}: {one.because}" for one in report.findings if not one.is_kept)
-    contract = Finding(
+    says = f"{kept} of {len(RULES)} rules kept"
+    if report.left_out:
+        says += f", {len(report.left_out)} about viewers not tried"
+    is_anew = any(one.rule == "C5" and not one.is_kept for one in report.findings)
+    return Finding(
         step="contract",
         verdict=Verdict.GOOD if report.passed else Verdict.BAD,
-        says=f"{kept} of {len(RULES)} rules kept" + (f": {broken}" if broken else ""),
+        says=says + (f": {broken}" if broken else ""),
+        fix="if it encodes anew, say --transcodes" if is_anew else "",
     )
-    found.append(contract)
-    if not quiet:
-        tell(contract)
-    return found
+
+
+def _ways(adapter: str) -> tuple[str, ...]:
+    """Return the paths of an adapter that a proof may be of: it is of what was configured."""
+    record = record_of(adapter)
+    return () if record is None else tuple(one.name for one in record.paths if one.from_python)
 
 
 def _title(adapter: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from ..client.keys import Given, nearest, read_option
+from ..client.keys import nearest
 from ..client.secret import Secret, is_secret_name, secret_inside
 from ..errors import ConfigError
 from ..server.wire import Json, Nothing, ProviderChange, ProviderInFull, Settings
@@ -26,6 +26,7 @@ from .calls import (
     yes_option,
 )
 from .output import emit_json, json_option
+from .provider_config import option_of
 from .words import ago, count, facts, percent, table
 
 
@@ -208,7 +209,7 @@ def add(server: Server, /, name: str, because: str, as_json: bool, **given: Any)
       hitless providers add agora --adapter whip --url https://live.example.com/whip/{stream}
       hitless providers add whip --url https://b.example.com/whip --secret-env token=B_TOKEN
     """
-    change = _change(given, {}, ())
+    change = _change(given, name, {}, ())
     if any(one.name == name for one in all_providers(server)):
         raise ConfigError(f"{name} is there already: use `hitless providers change {name}`")
     made = server.ask(
@@ -248,7 +249,7 @@ def change(server: Server, /, name: str, because: str, as_json: bool, **given: A
       hitless providers change agora --secret-file token=agora.token
     """
     before = one_provider(server, name)
-    said = _change(given, before.config, before.secrets)
+    said = _change(given, before.adapter, before.config, before.secrets)
     if said == ProviderChange():
         raise click.UsageError("nothing to change was said", ctx=click.get_current_context())
     plain = ("is_active", "priority", "is_default")
@@ -303,12 +304,15 @@ def changed(
 # --- Inside ---
 
 
-def _change(given: Mapping[str, Any], before: Json, sealed: Collection[str]) -> ProviderChange:
+def _change(
+    given: Mapping[str, Any], adapter: str, before: Json, sealed: Collection[str]
+) -> ProviderChange:
     """
     Return the change that the options mean.
 
     Args:
         given: The options.
+        adapter: Which one speaks to it, if the options do not say another.
         before: The provider's configuration as it is.
         sealed: The names of the secrets that it has.
 
@@ -331,7 +335,7 @@ def _change(given: Mapping[str, Any], before: Json, sealed: Collection[str]) -> 
     now = dict(before)
     for key, text in config.items():
         if text:
-            now[key] = read_option(key, Given(value=text, origin="--config", is_text=True))
+            now[key] = option_of(given["adapter"] or adapter, key, text)
         elif now.pop(key, None) is None:
             raise ConfigError(f"--config {key}=: there is no {key} to take away")
     return ProviderChange(

@@ -11,9 +11,11 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from ..core.fleet_replay import SAME_S, redealt, reordered
+from ..core.fleet_replay import SAME_S, redealt, reended, reordered
 from ..core.judgement import Rejudged, as_compared, rejudge
 from ..core.replay import rerun
+from ..core.stream_choices import Note
+from ..core.stream_replay import note_line, notes_of, regrouped, replaced
 from ..errors import ConfigError
 from .output import emit_json
 from .words import count, moment
@@ -90,7 +92,9 @@ class _Again:
     Attributes:
         found, after: What was judged; see `rejudge`.
         hands: The steps of each hand, with its name.
-        orders, deals: Of fleet moves.
+        orders, deals, ends: Of fleet moves.
+        moves, groups: Of single streams, and what groups did after them.
+        notes: What happened beside, which is told and not decided again.
         left_out: How many deals were too large to be kept.
         is_bare: Reasons are not compared: they were rewritten.
         is_older: The server kept verdicts only.
@@ -101,6 +105,10 @@ class _Again:
     hands: list[tuple[str, list[Rejudged]]]
     orders: list[Rejudged]
     deals: list[Rejudged]
+    ends: list[Rejudged]
+    moves: list[Rejudged]
+    groups: list[Rejudged]
+    notes: list[Note]
     left_out: int
     is_bare: bool
     is_older: bool
@@ -115,6 +123,9 @@ class _Again:
             raise ConfigError("the hands of the recording are none")
         if not isinstance(fleet, dict):
             raise ConfigError("the fleet moves of the recording are none")
+        streams = recording.get("streams", {})
+        if not isinstance(streams, dict):
+            raise ConfigError("the moves of single streams of the recording are none")
         left_out = fleet.get("left_out", [])
         return cls(
             found=found,
@@ -124,6 +135,10 @@ class _Again:
             ],
             orders=reordered(fleet.get("orders", []), has_changed_reasons=is_bare),
             deals=redealt(fleet.get("moves", [])),
+            ends=reended(fleet.get("ends", [])),
+            moves=replaced(streams.get("moves", []), has_changed_reasons=is_bare),
+            groups=regrouped(streams.get("groups", []), has_changed_reasons=is_bare),
+            notes=[*notes_of(fleet.get("notes", [])), *notes_of(streams.get("notes", []))],
             left_out=len(left_out) if isinstance(left_out, list) else 0,
             is_bare=is_bare,
             is_older="hands" not in recording,
@@ -133,8 +148,13 @@ class _Again:
     def different(self) -> list[Rejudged]:
         """What is not as recorded, but for the verdicts at the end."""
         steps = [one for _, of in self.hands for one in of]
-        every = (self.found, steps, self.orders, self.deals)
+        every = (self.found, steps, *self._moved)
         return [one for part in every for one in part if not one.is_same]
+
+    @property
+    def _moved(self) -> tuple[list[Rejudged], ...]:
+        """What was decided for the fleet and for single streams."""
+        return self.orders, self.deals, self.ends, self.moves, self.groups
 
     @property
     def is_same(self) -> bool:
@@ -145,7 +165,8 @@ class _Again:
         """Return what happened, for people, in order of time [s]."""
         lines = [(one.at_s, _judged_lines(one)) for one in self.found]
         lines += [(one.at_s, self._step_lines(name, one)) for name, of in self.hands for one in of]
-        lines += [(one.at_s, self._fleet_lines(one)) for one in (*self.orders, *self.deals)]
+        lines += [(one.at_s, self._move_lines(one)) for of in self._moved for one in of]
+        lines += [(one.at_s, [_noted(one)]) for one in self.notes]
         return sorted((one for one in lines if one[1]), key=lambda line: line[0])
 
     def summary(self, node: object) -> Iterator[str]:
@@ -163,10 +184,22 @@ class _Again:
         bad = sum(not one.is_same for one in steps)
         told = f"{count(len(steps), 'step')} of {count(len(self.hands), 'hand')}"
         yield f"{told} run again: {_outcome('effects', bad)}"
-        moves = (*self.orders, *self.deals)
+        moves = (*self.orders, *self.deals, *self.ends)
         bad = sum(not one.is_same for one in moves)
-        told = f"{count(len(self.orders), 'order')} and {count(len(self.deals), 'deal')}"
+        told = (
+            f"{count(len(self.orders), 'order')}, {count(len(self.deals), 'deal')} "
+            f"and {count(len(self.ends), 'end')}"
+        )
         yield f"{told} of fleet moves decided again: {_outcome('moves', bad)}"
+        singles = (*self.moves, *self.groups)
+        if singles:
+            bad = sum(not one.is_same for one in singles)
+            told = (
+                f"{count(len(self.moves), 'single move')} and {count(len(self.groups), 'group')}"
+            )
+            yield f"{told} decided again: {_outcome('placements', bad)}"
+        if self.notes:
+            yield f"{count(len(self.notes), 'note')} of what cannot be decided again"
         if self.left_out:
             yield f"{count(self.left_out, 'deal')} had too many streams to be kept"
 
@@ -189,9 +222,15 @@ class _Again:
             "fleet": {
                 "orders": [_object(one) for one in self.orders],
                 "deals": len(self.deals),
+                "ends": [_object(one) for one in self.ends],
                 "different": [_object(one) for one in self.deals if not one.is_same],
                 "left_out": self.left_out,
             },
+            "streams": {
+                "moves": [_object(one) for one in self.moves],
+                "groups": [_object(one) for one in self.groups],
+            },
+            "notes": [note_line(one) for one in self.notes],
         }
 
     def _step_lines(self, hand: str, one: Rejudged) -> list[str]:
@@ -202,15 +241,29 @@ class _Again:
             shown.append(f"DIFFERENT after {one.kind} of {hand}: {self._where(one)}")
         return shown
 
-    def _fleet_lines(self, one: Rejudged) -> list[str]:
-        source = one.fields.get("provider")
-        shown = []
-        if one.kind == "FleetOrdered":
-            shown = [f"fleet  {source}: {now['moving']} move, {now['staying']} stay, "
-                     f"{now['because']}" for now in one.now]  # fmt: skip
-            about = f"order to leave {source}"
-        else:
-            about = f"deal of move {one.fields.get('move')} from {source}"
+    def _move_lines(self, one: Rejudged) -> list[str]:
+        provider, stream = one.fields.get("provider"), one.fields.get("stream")
+        shown, (now,) = [], one.now
+        match one.kind:
+            case "FleetOrdered":
+                shown = [f"fleet  {provider}: {now['moving']} move, {now['staying']} stay, "
+                         f"{now['because']}"]  # fmt: skip
+                about = f"order to leave {provider}"
+            case "FleetEnded":
+                shown = [
+                    f"fleet  {provider}: move {one.fields.get('move')} is over: {now['over']}"
+                ]
+                about = f"end of move {one.fields.get('move')} from {provider}"
+            case "StreamMoved":
+                because = one.fields.get("because")
+                did = f"moved to {provider}" if now["is_accepted"] else f"not moved to {provider}"
+                shown = [f"stream  {stream}  {did} by {one.fields.get('by')}  {because}"]
+                about = f"move of {stream} to {provider}"
+            case "GroupMoved":
+                shown = [f"group  of {stream}: {', '.join(now['streams'])} to {now['provider']}"]
+                about = f"group of {stream}"
+            case _:
+                about = f"deal of move {one.fields.get('move')} from {provider}"
         if not one.is_same:
             shown.append(f"DIFFERENT: {about}: {self._where(one)}")
         return shown
@@ -228,6 +281,14 @@ def _judged_lines(one: Rejudged) -> list[str]:
         shown.append(f"DIFFERENT after {one.kind} of {one.fields.get('provider')}")
         shown += [f"{'':4}recorded: {_told(news)}" for news in one.told]
     return shown
+
+
+def _noted(note: Note) -> str:
+    """Return what happened in one line."""
+    move, target = note.move and f"move {note.move}", note.target and f"over {note.target}"
+    parts = ("note", note.name, move, note.stream, note.client, note.provider, target,
+             note.because)  # fmt: skip
+    return "  ".join(part for part in parts if part)
 
 
 def _outcome(what: str, differences: int) -> str:

@@ -187,8 +187,8 @@ def _check_port(address: Address) -> None:
 
 async def _check(config: NodeConfig, address: Address, environ: dict[str, str]) -> None:
     """Open everything once and say what is there."""
-    from ..server.api_control import ask_accounts
     from ..server.node import opened
+    from ..server.own_control import ask_all
 
     async with opened(config, environ) as node:
         click.echo(f"listen     {address.host}:{address.port}")
@@ -196,7 +196,7 @@ async def _check(config: NodeConfig, address: Address, environ: dict[str, str]) 
         click.echo(f"keys       {len(node.ring)} API keys; vault and plan keys are usable")
         rows = node.providers.rows.values()
         faulty = node.providers.faults
-        asked = await ask_accounts(
+        asked = await ask_all(
             (row for row in rows if row.is_active and row.name not in faulty),
             node.providers.secrets,
             allow_private=config.allow_private,

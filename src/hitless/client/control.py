@@ -37,6 +37,7 @@ from . import protocol
 from .backend import Backend
 from .link import Ends, Link
 from .plan_request import PlanDesk, new_http
+from .quality import UNMEASURED, Quality, report_of
 from .served import LEG_STATES, RENEW_S_MAX, STALE_S, Served
 from .telemetry import log
 
@@ -100,6 +101,7 @@ class ControlPlane:
         self._look: Callable[[str], Session | None] = lambda session: None
         self._age_s: Callable[[str], float | None] = lambda provider: None
         self._carried: Callable[[str, str], tuple[int, int]] = _uncounted
+        self._measured: Callable[[str], Quality] = lambda session: UNMEASURED
         self._http: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._rng = random.Random(self.client)
@@ -138,10 +140,11 @@ class ControlPlane:
         look: Callable[[str], Session | None],
         media_age_s: Callable[[str], float | None],
         carried: Callable[[str, str], tuple[int, int]] = _uncounted,
+        measured: Callable[[str], Quality] = lambda session: UNMEASURED,
     ) -> None:
         """Name who hears what the server says; once, before the first session begins."""
         self._post, self._tell, self._look, self._age_s = post, tell, look, media_age_s
-        self._carried = carried
+        self._carried, self._measured = carried, measured
 
     @property
     def is_connected(self) -> bool:
@@ -404,15 +407,8 @@ class ControlPlane:
             provider = state.provider if state else None
             age_s = self._age_s(provider) if provider else None
             if provider is not None and age_s is not None:
-                sent, received = self._carried(served.stream, provider)
-                report = protocol.Report(
-                    stream=served.stream,
-                    provider=provider,
-                    mediaAge=age_s,
-                    bytesSent=sent,
-                    bytesReceived=received,
-                )
-                self._link.send(report)
+                carried, quality = self._carried(served.stream, provider), self._measured(id)
+                self._link.send(report_of(served.stream, provider, age_s, carried, quality))
             claim = state.follower.claim if state and state.follower else None
             if claim is not None:  # its answer is overdue
                 self.claim(id, claim.base_epoch, claim.provider, claim.because)

@@ -52,6 +52,7 @@ from ..providers.base import Leg, Provider
 from .backend import BackendUnavailable, ProviderSource
 from .control import ControlPlane
 from .monitor import watch
+from .quality import Gauge
 from .renewal import renew
 from .telemetry import Record, log, write_log
 from .traffic import Traffic
@@ -124,6 +125,8 @@ class Driver:
         self.state = State(seed=seed)
         self._source, self._provider, self._tell, self._record = source, provider, tell, record
         self._control = control
+        self._loop = asyncio.get_running_loop()
+        self.legs: dict[int, Leg] = {}
         if control is not None:
             control.attach(
                 post=self.post,
@@ -131,9 +134,9 @@ class Driver:
                 look=self.session,
                 media_age_s=self.media_age_s,
                 carried=self.carried,
+                measured=Gauge(self.session, self.legs, self._loop.time).measured,
             )
         self._traffic = Traffic()
-        self._loop = asyncio.get_running_loop()
         self._inbox: deque[Event] = deque()
         self._is_stepping = self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
@@ -142,9 +145,9 @@ class Driver:
         self._of: dict[str, set[asyncio.Task[None]]] = {}
         self._carriers: dict[str, Carrier] = {}
         self._carrying: dict[int, asyncio.Task[None]] = {}
-        self.legs: dict[int, Leg] = {}
         self._errors: dict[str, dict[int, ProviderError]] = {}
         self._asking: asyncio.Task[None] | None = None
+        self.unlisted = ""  # why the list could not be read last; empty: it could
         self._checking: dict[str, asyncio.Task[None]] = {}
         self._listeners: set[asyncio.Future[None]] = set()
 
@@ -426,6 +429,7 @@ class Driver:
             log.exception("the source of providers failed")
             event = ListUnavailable(because=type(exc).__name__, answered=True)
         self._asking = None
+        self.unlisted = event.because if isinstance(event, ListUnavailable) else ""
         self.post(event)
         for listener in tuple(self._listeners):
             if not listener.done():

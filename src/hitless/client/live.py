@@ -28,6 +28,7 @@ from ..providers.base import Provider
 from .backend import Backend, CallableList, ProviderSource, StaticList
 from .control import ControlPlane
 from .manager import ProviderStatus, StreamingProviderManager
+from .releasing import release
 from .session import LiveSession, Opening
 from .stream import LiveStream
 from .stream_id import check_stream_id
@@ -244,7 +245,7 @@ class LiveStreamingProvider:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End every stream and release every provider. Idempotent; never raises."""
+        """End every stream and release every provider. Idempotent; never raises; bounded."""
         await asyncio.shield(self._aclose())
 
     # --- Inside ---
@@ -332,8 +333,7 @@ class _Adapters:
         return await self._source.check_health(name)
 
     async def aclose(self) -> None:
-        for provider in (*self._made.values(), *self._retired):
-            await provider.aclose()
+        await release((*self._made.values(), *self._retired))
         if self._backend is not None:
             await self._backend.aclose()
 
@@ -382,7 +382,7 @@ class _Adapters:
         if entry.name in self._made:  # its config changed; legs it carries go on
             self._retired.append(self._made[entry.name])
             if len(self._retired) > _RETIRED_MAX:
-                await self._retired.pop(0).aclose()
+                await release([self._retired.pop(0)])
         self._made[entry.name], self._configs[entry.name] = made, entry.config
 
 

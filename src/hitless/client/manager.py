@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from ..core import placement
 from ..core.circuit import Circuit
@@ -35,6 +37,7 @@ from ..errors import (
     ProviderError,
     Unreachable,
 )
+from ..media.address import shown
 from ..media.feed import Feed
 from ..media.liveness import Liveness
 from ..providers.base import Leg, Provider, Stats, ViewLeg
@@ -46,6 +49,8 @@ from .telemetry import Record
 
 _HAND = "hand"
 """The session of a program that carries media itself."""
+
+_URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://[^\s\"'<>]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,9 +282,13 @@ class StreamingProviderManager:
 
     def _why_nobody(self) -> list[ProviderError]:
         listed = self.driver.state.listed
-        names = [entry.name for entry in listed.providers] if listed else []
-        if not names:
-            return [Unreachable("no list could be read", provider="backend", operation="list")]
+        if listed is None or not listed.providers:
+            # Of a source that somebody else wrote: its words may quote what it connects to.
+            why = _URL.sub(lambda found: shown(found[0]), self.driver.unlisted)
+            because = "the list is empty" if listed else "no list could be read"
+            because = f"{because}: {why}" if why else because
+            return [Unreachable(because, provider="backend", operation="list")]
+        names = [entry.name for entry in listed.providers]
         return [ProviderError("disabled in the list", provider=name) for name in names]
 
 

@@ -47,12 +47,12 @@ def _counted(leg: Leg) -> tuple[int, int] | None:
     """Return how many bytes a leg sent and received in all; None: it does not say."""
     try:
         stats = leg.stats()
+        # W3C webrtc-stats: a transport counts headers and repetitions too, as whoever bills does.
+        transports = [one for one in stats if one.get("type") == "transport"]
+        return _sum(transports or stats, "bytesSent"), _sum(transports or stats, "bytesReceived")
     except Exception:  # whatever an adapter does in there: a report is no reason to end
         log.exception("the statistics of a leg failed", provider=leg.provider)
         return None
-    # W3C webrtc-stats: a transport counts headers and repetitions too, as whoever bills does.
-    transports = [one for one in stats if one.get("type") == "transport"]
-    return _sum(transports or stats, "bytesSent"), _sum(transports or stats, "bytesReceived")
 
 
 def _sum(stats: Iterable[Stats], name: str) -> int:

@@ -29,6 +29,7 @@ from .agora_hosts import Hosts, hosts_of, region_of
 from .agora_hosts import ingest_hosts as ingest_hosts_of
 from .agora_record import RECORD
 from .agora_sdk import AgoraSdk
+from .agora_sdk_leg import RenewedViewLeg
 from .agora_sdk_process import INSTALL
 from .agora_tickets import Ticket, Tickets
 from .base import Leg, ViewLeg
@@ -36,7 +37,7 @@ from .checkup import Finding
 from .chores import CHORE_S, Chores
 from .credential import Access, Credentials, Token
 from .expiring_legs import ExpiringLeg, ExpiringViewLeg
-from .named_whip import Grant, NamedWhip, also_when_closed, remember
+from .named_whip import Grant, NamedWhip, also_when_closed, fetched, remember
 from .quota import Quota
 from .record import Record
 from .rtmp import Rtmp
@@ -246,7 +247,9 @@ class Agora:
         """
         leg: ViewLeg
         if self._view == "sdk":
-            leg = await self._sdk.join_stream(stream)
+            seen = await self._sdk.join_stream(stream)
+            held = self._held[stream, Role.VIEWER]
+            return RenewedViewLeg(seen, held, lambda held: self._renewed(stream, held))
         elif self._whip is not None and self._can_view:
             leg = await self._whip.join_stream(stream)
         else:
@@ -344,6 +347,11 @@ class Agora:
     async def _grant(self, access: Access) -> Grant:
         ticket = await self._ticket(access)
         return Grant(name=ticket.channel, token=ticket.token)
+
+    async def _renewed(self, stream: str, held: Ticket) -> Ticket:
+        access = Access(provider=self.name, stream=stream, role=Role.VIEWER, renew=True)
+        asking = self.tickets.renewed(access, held)
+        return await fetched(asking, self.name, "view", self.first_media_s)
 
     async def _ticket(self, access: Access) -> Ticket:
         """Return a credential, and begin to look for older publishers once per start."""

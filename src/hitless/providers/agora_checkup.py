@@ -10,7 +10,7 @@ from ..core.events import Role
 from ..errors import ConfigError, CredentialsRejected, HitlessError, ProviderError, Refused
 from . import agora_token
 from .agora_api import AgoraApi
-from .checkup import Finding, Verdict
+from .checkup import Finding, Verdict, unseen
 from .clock import wall_s
 
 
@@ -59,6 +59,8 @@ async def check_up(agora: Agora) -> AsyncIterator[Finding]:
             fix="give customer_id and customer_secret, or stream_key",
         )
     yield await _credential(agora)
+    if agora.ingest == "rtmp":
+        yield unseen("have viewers report to a Hitless server, which then leaves Agora")
     yield _TRAP
 
 

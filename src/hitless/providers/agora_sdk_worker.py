@@ -36,6 +36,7 @@ _CODECS: Final = {1: 1, 2: 2, 7: 2}
 
 _EXPIRED: Final = 9  # reason of a connection change: the token has expired
 _LOST: Final = 112  # error code: the connection is lost for 10 s
+_UNEXPECTED: Final = -1  # no number of the SDK's: its call failed in a way of its own
 _ORDERS_MAX: Final = 64
 
 
@@ -181,6 +182,13 @@ class Visit:
         if self._watcher.uid is not None:
             self._connection.send_intra_request(str(self._watcher.uid))
 
+    def renew(self, token: str) -> int:
+        """Go on with a new token; return what the SDK says to it: 0 if it takes it."""
+        try:
+            return int(self._connection.renew_token(token))
+        except Exception:
+            return _UNEXPECTED  # the token that is there still holds, and media go on
+
     def leave(self) -> None:
         """Leave the channel and release everything."""
         self._connection.disconnect()
@@ -233,6 +241,9 @@ def _serve(orders: queue.Queue[tuple[int, bytes] | None], outbox: Outbox, folder
     while (order := orders.get()) is not None and order[0] != Order.LEAVE:
         if order[0] == Order.KEYFRAME:
             visit.ask_keyframe()
+        elif order[0] == Order.RENEW:
+            code = visit.renew(order[1].decode())
+            outbox.put(Word.RENEWED, wire.RENEWED.pack(code))
     visit.leave()
 
 

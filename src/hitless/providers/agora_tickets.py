@@ -95,10 +95,25 @@ class Tickets(Issuer[Ticket]):
         channel, uid = self._channel_of(access.stream), self._uid
         if access.role is Role.VIEWER:  # one of its own: the second of one uid puts out the first
             uid = PUBLISHER_UIDS.stop + secrets.randbelow((1 << 32) - PUBLISHER_UIDS.stop)
+        return await self._minted(access.role, channel, uid)
+
+    async def renewed(self, access: Access, held: Ticket) -> Ticket:
+        """
+        Return a new one for who is in a channel already: minted here, for the same channel and
+        uid; or what the plan has now, which may be for another channel.
+
+        Raises:
+            CredentialsRejected, Exception: See `ticket`.
+        """
+        if self.is_planned:
+            return await self.ticket(access)
+        return await self._minted(access.role, held.channel, int(held.uid))
+
+    async def _minted(self, role: Role, channel: str, uid: int) -> Ticket:
         certificate = await self.secret()
         if certificate is None:
             return Ticket(channel=channel, uid=str(uid), token=None, is_fenced=False, ends_s=None)
-        service = agora_token.rtc(channel, uid, access.role, TOKEN_S)
+        service = agora_token.rtc(channel, uid, role, TOKEN_S)
         now_s = wall_s()
         token = agora_token.mint(self._account, certificate, [service], now_s=now_s, ttl_s=TOKEN_S)
         ends_s = on_loop_s(now_s + TOKEN_S)

@@ -58,6 +58,34 @@ class Checkable(Protocol):
         ...
 
 
+def unseen(fix: str) -> Finding:
+    """
+    Return the trap of a publisher to whom nothing comes back.
+
+    Args:
+        fix: How it could see its own stream.
+    """
+    return Finding(
+        step="trap",
+        verdict=Verdict.WARNING,
+        says="a publisher does not see its own stream here: media that is taken and not "
+        "forwarded is noticed by viewers only",
+        fix=fix,
+    )
+
+
+def in_the_clear(what: str, fix: str) -> Finding:
+    """
+    Return the trap of a secret that goes over the network unencrypted.
+
+    Args:
+        what: Which secret.
+        fix: How it could go encrypted.
+    """
+    says = f"{what} goes over the network in the clear: who reads it can publish and watch"
+    return Finding(step="trap", verdict=Verdict.WARNING, says=says, fix=fix)
+
+
 async def asked(step: str, asking: Awaitable[object], says: str, fix: str) -> Finding:
     """
     Return what one question to a provider came to.

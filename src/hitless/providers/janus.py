@@ -20,7 +20,7 @@ from ..media.frame import Codec, Kind
 from ..media.liveness import Liveness
 from ..media.peer import PublishingPeer, ViewingPeer
 from ..media.receive import Take
-from .checkup import Finding, asked
+from .checkup import Finding, Verdict, asked, in_the_clear, unseen
 from .clock import wall_s
 from .credential import Access, Credential, Credentials, Token, token_of
 from .expiring_legs import ExpiringLeg, ExpiringViewLeg
@@ -224,6 +224,14 @@ class Janus:
         says = "it opens a session with VideoRoom, and takes the secrets"
         fix = "compare api_secret and token with Janus's configuration"
         yield await asked("control API", self._greet(), says, fix)
+        if self._url.scheme == "ws" and not is_loopback(self._url.host or ""):
+            yield in_the_clear("every secret", "use wss:// and leave allow_plain out")
+        if self._self_view is SelfView.OFF:
+            yield unseen("leave self_view on")
+        if self._room is not None and self._secrets.room_secret is None:
+            says = "if the shared room has a secret, an older publisher of a stream stays in it"
+            fix = "give room_secret, or leave room out: then each stream has a room of its own"
+            yield Finding(step="trap", verdict=Verdict.WARNING, says=says, fix=fix)
 
     async def _greet(self) -> None:
         session = await self._open_session("", Role.VIEWER, self._deadline())

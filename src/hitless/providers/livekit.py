@@ -39,7 +39,7 @@ from ..media.connection import IceServer
 from ..media.feed import Feed
 from ..media.frame import Codec, Kind
 from .base import Leg, ViewLeg
-from .checkup import Finding, asked
+from .checkup import Finding, Verdict, asked, unseen
 from .clock import wall_s
 from .credential import Access, Credentials, Token
 from .livekit_api import CALL_S, Participant, RoomService
@@ -168,6 +168,7 @@ class LiveKit:
             one_kind_silence_s=one_kind_silence_s,
             allow_http=allow_http,
         )
+        self._sees_itself = media == "whip" and self_view is not SelfView.OFF
         self._sdk: LiveKitSdk | None = None
         if media == "sdk":
             self._sdk = LiveKitSdk(
@@ -246,6 +247,12 @@ class LiveKit:
         says = "it is up" if self._key is None else "it is up, and takes the API key"
         fix = "compare api_key and api_secret with the server's `keys`"
         yield await asked("control API", self.check(), says, fix)
+        if not self._sees_itself:
+            yield unseen("leave media = whip and self_view on")
+        if self._key is None:
+            says = "without api_key no older publisher is put out but one of the same identity"
+            fix = "give api_key and api_secret, or let publishers of a stream share an identity"
+            yield Finding(step="trap", verdict=Verdict.WARNING, says=says, fix=fix)
 
     async def aclose(self) -> None:
         """Close every leg that is still open, end requests under way. Idempotent; bounded."""

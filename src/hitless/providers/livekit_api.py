@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from ..errors import (
@@ -104,16 +105,27 @@ class RoomService:
         url: Where the server is, `https://...`.
         token_for: Mints the token of each call.
         call_s: How long one call may take [s].
+        resolver: Finds addresses of host names; None: the system does.
+
+    Attributes:
+        held: How often it answered that it is asked for too much.
     """
 
     def __init__(
-        self, provider: str, url: URL, token_for: TokenFor, *, call_s: float = CALL_S
+        self,
+        provider: str,
+        url: URL,
+        token_for: TokenFor,
+        *,
+        call_s: float = CALL_S,
+        resolver: AbstractResolver | None = None,
     ) -> None:
         self._provider = provider
         self._url = url
         self._token_for = token_for
         self._call_s = call_s
-        self._calls = Calls(provider)
+        self._calls = Calls(provider, resolver=resolver)
+        self.held = 0
 
     async def check_ready(self) -> None:
         """
@@ -263,6 +275,7 @@ class RoomService:
         if code == "not_found":
             return _NotFound(because, **known)
         if code == "resource_exhausted" or status == 429:
+            self.held += 1
             return Refused(because, retry_after_s=pause_s, **known)
         if code in _OUR_FAULT or (not code and status < 500):
             return ContractBroken(f"{because}: is url the one of a LiveKit server?", **known)

@@ -12,16 +12,19 @@ _UNIT: Final = "tests/unit/providers/test_livekit.py"
 _API: Final = "tests/unit/providers/test_livekit_api.py"
 _PACKAGE: Final = "tests/interop/test_livekit_package.py"
 _SERVER: Final = "tests/interop/test_livekit_server.py"
+_CODES: Final = "tests/unit/providers/test_livekit_codes.py"
 _SDK: Final = "tests/unit/providers/test_livekit_sdk.py"
 _SDK_ENDS: Final = "tests/unit/providers/test_livekit_sdk_ends.py"
 _SDK_SERVER: Final = "tests/interop/test_livekit_sdk_server.py"
+_WHIP: Final = "WHIP of the server (/whip/v1)"
+_PROCESS: Final = "the livekit package in a process of its own (media = sdk)"
 
 
 RECORD: Final = Record(
     title="LiveKit",
     paths=(
         Path(
-            name="WHIP of the server (/whip/v1)",
+            name=_WHIP,
             from_python=True,
             publishes=True,
             views=True,
@@ -29,14 +32,14 @@ RECORD: Final = Record(
             first_media_s=3.0,
             silence="no RTP, or no STUN answer",
             silence_s=0.25,
-            standby=("cold", "hot"),
+            standby=("cold",),
             codecs=(Codec.VP8, Codec.H264, Codec.OPUS),
             frames_match=True,
             unconfirmed="viewing by a header of the WHIP request stands in the server's source "
             "(1.13) and in no document; whether LiveKit Cloud offers either is not known",
         ),
         Path(
-            name="the livekit package in a process of its own (media = sdk)",
+            name=_PROCESS,
             from_python=True,
             publishes=True,
             views=True,
@@ -75,6 +78,7 @@ RECORD: Final = Record(
     fault_domain="",
     price="your own server: none; LiveKit Cloud bills by its own list, which is not read here",
     speaks=(
+        done("the package's scale of quality", _CODES),
         done("access tokens (HS256)", f"the verifier of livekit-api reads them: {_PACKAGE}"),
         done("WHIP with trickle-free offers", _UNIT),
         done("RoomService: list rooms and participants, remove, delete", _API),
@@ -103,20 +107,28 @@ RECORD: Final = Record(
         ),
     ),
     proven=(
-        Proof(server="a stand-in of the server (WHIP and RoomService)", what=_UNIT),
+        Proof(
+            server="a stand-in of the server (WHIP and RoomService)", what=_UNIT, paths=(_WHIP,)
+        ),
         Proof(server="livekit-api 1.2.2 (its verifier)", what=_PACKAGE),
         Proof(server="livekit 1.2.1 against a fake signal server", what=_PACKAGE),
         Proof(
             server="livekit-server 1.13.0, built from its source, on loopback",
             what=f"conformance (VP8, H.264), wrong key, second publisher, kill -9 and hang "
             f"(noticed after 0.2 s), both ways with the livekit client 1.2.1: {_SERVER}",
+            paths=(_WHIP,),
         ),
-        Proof(server="a stand-in of the livekit package", what=f"{_SDK}, {_SDK_ENDS}"),
+        Proof(
+            server="a stand-in of the livekit package",
+            what=f"{_SDK}, {_SDK_ENDS}",
+            paths=(_PROCESS,),
+        ),
         Proof(
             server="livekit-server 1.13.0 on loopback, with the livekit package 1.2.1",
             what="media = sdk: conformance (VP8, H.264), published by it and viewed by WHIP and "
             "by itself, forged token, second publisher, kill -9 (noticed after 0.03 s) and hang "
             f"(0.65 s; 2.7 s of a publisher of sound alone), leaving in 0.1 s: {_SDK_SERVER}",
+            paths=(_PROCESS,),
         ),
     ),
 )

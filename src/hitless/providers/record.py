@@ -65,10 +65,12 @@ class Proof:
     Attributes:
         server: Name and version of the other side; a stand-in is called one.
         what: What was run against it.
+        paths: Names of the paths it was run on; empty: every path that `is_run`.
     """
 
     server: str
     what: str
+    paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,12 @@ class Record:
     speaks: tuple[Claim, ...]
     survives: tuple[Claim, ...]
     proven: tuple[Proof, ...]
+
+    def proven_on(self, path: Path) -> tuple[Proof, ...]:
+        """Return what was run on one of its paths: nothing where it says so, or on SDKs."""
+        if not (path.from_python and path.is_run):
+            return ()
+        return tuple(one for one in self.proven if not one.paths or path.name in one.paths)
 
 
 def record_of(adapter: str) -> Record | None:

@@ -11,11 +11,12 @@ from urllib.parse import quote, urlsplit
 from ..core.events import Role
 from ..core.policy import SelfView
 from ..errors import ConfigError, CredentialsRejected, HitlessError, Retry
+from ..media.connection import is_loopback
 from ..media.feed import Feed, Take
 from ..media.liveness import Liveness
 from ..media.rtmp import KEYFRAME_S, RtmpPlayer, RtmpPublisher
 from ..media.rtmp_target import Target, target_of
-from .checkup import Finding, Verdict
+from .checkup import Finding, Verdict, in_the_clear, unseen
 from .credential import Access, Credential, Credentials, Token
 from .rtmp_legs import RtmpPublishingLeg, RtmpViewingLeg
 from .rtmp_record import RECORD
@@ -160,6 +161,11 @@ class Rtmp:
         """See `Checkable`: RTMP has no control API, so media must tell."""
         says = "RTMP has none: names and keys are proven by the stream below"
         yield Finding(step="control API", verdict=Verdict.LEFT_OUT, says=says)
+        url = urlsplit(self._url)
+        if url.scheme == "rtmp" and _KEY in self._url and not is_loopback(url.hostname or ""):
+            yield in_the_clear("the stream key", "use rtmps:// where the server offers it")
+        if self._self_view is SelfView.OFF or not self._play_url:
+            yield unseen("give play_url, and leave self_view on")
 
     async def aclose(self) -> None:
         """Close every leg that is still open. Idempotent; bounded."""

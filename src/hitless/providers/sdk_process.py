@@ -95,6 +95,10 @@ class SdkProcess:
         """Have it ask for a keyframe."""
         self._tell(Order.KEYFRAME)
 
+    def renew(self, token: str) -> None:
+        """Give it a new token, through the pipe as the first one."""
+        self._tell(Order.RENEW, token.encode())
+
     def send(self, order: Order, body: bytes) -> bool:
         """Give it media to publish; False: it does not keep up, they were not given."""
         if self._input.transport.get_write_buffer_size() > UNSENT_MAX:

@@ -29,6 +29,9 @@ SENT: Final = struct.Struct(">?q")
 SIGNS: Final = struct.Struct(">dB")
 """When [s, as above], and which signs of life there were: the sum of `Sign`."""
 
+RENEWED: Final = struct.Struct(">i")
+"""What the SDK said to a new token: its number, 0 if it took it."""
+
 FAILED: Final = struct.Struct(">Bi")
 """What failed, and the SDK's number for it."""
 
@@ -55,6 +58,8 @@ class Order(IntEnum):
     """A packet of Opus to publish: the same."""
     DROPPED = 6
     """Never sent: stands where orders wait for media that were dropped."""
+    RENEW = 7
+    """A new token, to go on with."""
 
 
 class Word(IntEnum):
@@ -76,6 +81,8 @@ class Word(IntEnum):
     """Signs of life that frames do not show."""
     KEYFRAME = 9
     """Whoever views needs a keyframe."""
+    RENEWED = 10
+    """The answer to `Order.RENEW`."""
 
 
 class Sign(IntEnum):

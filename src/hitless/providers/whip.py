@@ -19,7 +19,7 @@ from ..media.frame import Codec, Kind
 from ..media.liveness import Liveness
 from ..media.peer import PublishingPeer, ViewingPeer
 from ..media.receive import Take
-from .checkup import Finding, Verdict
+from .checkup import Finding, Verdict, in_the_clear, unseen
 from .credential import Access, Credentials, Token, token_of
 from .self_view import OwnView
 from .signalling import Answer, Signalling
@@ -165,6 +165,11 @@ class Whip:
         """See `Checkable`: such a server has no control API, so media must tell."""
         says = "WHIP has none: a token is proven by the stream below"
         yield Finding(step="control API", verdict=Verdict.LEFT_OUT, says=says)
+        has_token = self._token is not None or self._credentials is not None
+        if has_token and self._url.scheme == "http" and not is_loopback(self._url.host or ""):
+            yield in_the_clear("the token", "use https:// and leave allow_http out")
+        if self._self_view is SelfView.OFF or self._view_url is None:
+            yield unseen("give view_url, and leave self_view on")
 
     # --- For providers made of this one ---
 

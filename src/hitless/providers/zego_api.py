@@ -26,6 +26,7 @@ from .credential import Token
 from .quota import Quota
 from .rest import checked_origin
 from .zego_rest import ZegoRest
+from .zego_token import check_account
 
 
 ROOMS_MAX: Final = 10
@@ -83,7 +84,7 @@ class ZegoApi:
         resolver: Finds addresses of host names; None: the system does.
 
     Raises:
-        ConfigError: The App ID, the region or the base cannot be used.
+        ConfigError: The App ID, the ServerSecret, the region or the base cannot be used.
     """
 
     def __init__(
@@ -101,6 +102,8 @@ class ZegoApi:
     ) -> None:
         if not 0 < app_id < 2**32:
             raise ConfigError("app_id: the App ID of ZEGOCLOUD's console is a number")
+        if isinstance(server_secret, str):
+            check_account(app_id, server_secret)
         if region is not None and region not in _REGIONS:
             raise ConfigError(f"region = {region[:20]!r}: ZEGOCLOUD has {', '.join(_REGIONS)}")
         host = "rtc-api" if region is None else f"rtc-api-{region}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ..core.events import Role
 from ..errors import ConfigError, CredentialsRejected, HitlessError, ProviderError, Refused
 from . import zego_token
-from .checkup import Finding, Verdict
+from .checkup import Finding, Verdict, unseen
 from .clock import wall_s
 from .zego_api import ZegoApi
 
@@ -51,6 +51,8 @@ async def check_up(zego: Zegocloud) -> AsyncIterator[Finding]:
         if zego.ingest == "rtmp" and found.verdict is Verdict.GOOD:
             yield await _rtmp(zego.api)
     yield await _credential(zego)
+    if zego.ingest == "rtmp":
+        yield unseen("have viewers report to a Hitless server, which then leaves ZEGOCLOUD")
     yield _TRAP
 
 

@@ -50,6 +50,7 @@ from .zego_checkup import check_up
 from .zego_record import RECORD
 from .zego_room import Rooms
 from .zego_tickets import Ticket, Tickets
+from .zego_token import check_account
 from .zego_whip import whip_access
 
 
@@ -204,6 +205,18 @@ class Zegocloud:
     def name(self) -> str:
         """Provider name."""
         return self._rtmp.name
+
+    async def check_secret(self) -> None:
+        """
+        Read the secret as it is kept now, and check that it can be one; nobody is asked.
+
+        Raises:
+            ConfigError: It cannot be what ZEGOCLOUD's console shows; it is not quoted.
+            CredentialsRejected: What should fetch it failed.
+        """
+        secret = await self.tickets.secret()
+        if secret is not None:
+            check_account(self.app_id, secret)
 
     async def start_stream(self, stream: str, source: Feed) -> Leg:
         """

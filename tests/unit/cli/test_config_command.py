@@ -148,6 +148,72 @@ def test_the_check_takes_an_address_that_the_server_takes(here, capsys, listen):
 
 
 @pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            "server.proxies=foo",
+            "server.proxies: 'foo' is neither an address nor a network: give 10.0.0.7 or "
+            "10.1.0.0/16, commas between them",
+        ),
+        (
+            "server.proxies=*",
+            "server.proxies = '*' would believe every client: name the proxies",
+        ),
+        (
+            "server.allow_private=10.1.0.1/16",
+            "allow_private: 10.1.0.1/16 has host bits set: write 127.0.0.0/8",
+        ),
+    ],
+)
+@pytest.mark.parametrize("words", [(), ("--json",), ("--check",)])
+def test_what_the_server_would_refuse_is_refused_in_its_words(capsys, words, said, sentence):
+    """
+    Of the configuration and of `hitless serve`, one says what the other does.
+    """
+    assert 2 == main(["config", *words, "--set", said])
+    assert f"hitless: {sentence}\n" == capsys.readouterr().err
+
+    assert 2 == main(["serve", "--check", "--set", said])
+    assert capsys.readouterr().err.endswith(f"hitless: {sentence}\n")
+
+
+def test_proxies_and_networks_that_the_server_takes_are_taken(here, capsys):
+    """
+    As the file has them.
+    """
+    (here / "hitless.toml").write_text(
+        '[server]\nproxies = "10.0.0.7, 10.1.0.0/16"\nallow_private = "10.0.0.0/8, ::1/128"\n'
+    )
+
+    assert 0 == main(["config", "--check"])
+
+
+@pytest.mark.parametrize("kept", ["server_secret_env", "server_secret_file"])
+@pytest.mark.parametrize(
+    ("secret", "status"), [("geheim", 2), ("g" * 33, 2), ("ä" * 32, 2), ("9193cc66" * 4, 0)]
+)
+def test_the_check_reads_a_secret_of_zegocloud_that_can_be_none(
+    here, monkeypatch, capsys, kept, secret, status
+):
+    """
+    It has 32 characters; what was given is not quoted.
+    """
+    monkeypatch.setenv("ZEGO", secret)
+    (here / "zego.secret").write_text(secret, encoding="utf-8")
+    place = {"server_secret_env": "ZEGO", "server_secret_file": "zego.secret"}[kept]
+    (here / "hitless.toml").write_text(
+        f'[[provider]]\nname = "zego"\nadapter = "zegocloud"\napp_id = 12\n{kept} = "{place}"\n'
+    )
+
+    assert status == main(["config", "--check"])
+
+    out, err = capsys.readouterr()
+    sentence = "server_secret: give the ServerSecret of ZEGO's console, 32 characters"
+    assert err == (f"hitless: provider zego: {sentence}\n" if status else "")
+    assert secret not in out + err
+
+
+@pytest.mark.parametrize(
     ("url", "shows"),
     [
         ("rtmp://a.example:1935/live/geheim?sig=geheim", "rtmp://a.example:1935/live/...?..."),

@@ -89,6 +89,8 @@ def test_the_log_can_be_narrowed(server, run):
         ({"secrets": []}, {"secrets": ["token"]}, "secrets none -> token"),
         ({"secrets": ["a", "b"]}, {"secrets": ["a (changed)"]}, "secrets a, b -> a (changed)"),
         ({"a": "x" * 40}, {"a": "y"}, f"a {'x' * 29}… -> y"),
+        ({"epoch": 1}, {"epoch": 2, "provider": "b"}, "epoch 1 -> 2, provider b"),
+        ({"config": {}}, {"config": {"a": 1}}, "config.a none -> 1"),
         (
             dict.fromkeys("abcde", 1),
             dict.fromkeys("abcde", 2),

@@ -25,6 +25,9 @@ KEY_MADE = wire.KeyShown(
     key="hk_3f9c1b2a_" + "shown-once" * 5,
 )
 
+DIGITS = "12345678901234567890123456789012"
+"""An App ID of Agora's has 32 hexadecimal digits, and these may all be decimal ones."""
+
 
 @pytest.fixture
 def obeying(server):
@@ -81,6 +84,30 @@ ACTS = [
             },
             "secrets": {"token": None},
         },
+        "agora was changed",
+    ),
+    (
+        f"providers add new --adapter agora --config app_id={DIGITS} --config fault_domain=7",
+        ("POST", "/v1/admin/providers/new", {"because": ""}),
+        {"adapter": "agora", "config": {"app_id": DIGITS, "fault_domain": "7"}},
+        "was added",
+    ),
+    (
+        f"providers add new --adapter zegocloud --config app_id=1234567 --config user={DIGITS}",
+        ("POST", "/v1/admin/providers/new", {"because": ""}),
+        {"adapter": "zegocloud", "config": {"app_id": 1234567, "user": DIGITS}},
+        "was added",
+    ),
+    (
+        "providers add new --adapter unheard-of --config app_id=1234567 --config name=x",
+        ("POST", "/v1/admin/providers/new", {"because": ""}),
+        {"adapter": "unheard-of", "config": {"app_id": 1234567, "name": "x"}},
+        "was added",
+    ),
+    (
+        f"providers change agora --adapter agora --config url= --config app_id={DIGITS}",
+        ("PATCH", "/v1/admin/providers/agora", {"because": ""}),
+        {"adapter": "agora", "config": {"app_id": DIGITS}},
         "agora was changed",
     ),
     (

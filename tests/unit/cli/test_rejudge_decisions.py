@@ -108,10 +108,11 @@ def test_a_plan_that_differs_is_told_in_one_line_with_where(replayed):
     assert "fleet moves decided again: 1 difference" in err
 
 
-def test_a_deal_that_differs_is_told_in_one_line_with_where(replayed):
+def test_a_deal_that_differs_is_told_in_one_line_with_where(replayed, minute):
     """
     Of the move, and the first stream that goes elsewhere.
     """
+    number = minute["fleet"]["moves"][0]["move"]
 
     def change(recording):
         (move,) = recording["fleet"]["moves"]
@@ -121,7 +122,7 @@ def test_a_deal_that_differs_is_told_in_one_line_with_where(replayed):
 
     (line,) = [line for line in out.splitlines() if "DIFFERENT" in line]
     assert status == 1
-    assert "DIFFERENT: deal of move 1 from agora: " in line
+    assert f"DIFFERENT: deal of move {number} from agora: " in line
     assert 'recorded "agora", now "' in line
 
 

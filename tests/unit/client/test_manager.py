@@ -9,6 +9,7 @@ from hitless import AllProvidersFailed, ConfigError, Policy, StreamingProviderMa
 from hitless.client.backend import BackendUnavailable
 from hitless.core.circuit import Circuit
 from hitless.core.listing import Answer, Check, Listed, ProviderList
+from hitless.errors import LocalFault
 
 
 class World:
@@ -18,6 +19,7 @@ class World:
         self.entries = {name: Listed(name=name, priority=n) for n, name in enumerate(names)}
         self.answers = dict.fromkeys(names, Answer.HEALTHY)
         self.asked, self.checked, self.is_up = 0, [], True
+        self.fault = BackendUnavailable("Connection refused", answered=True)
 
     def put(self, name, **change):
         fields = {"priority": self.entries[name].priority, "is_active": True, **change}
@@ -26,7 +28,7 @@ class World:
     async def list_providers(self):
         self.asked += 1
         if not self.is_up:
-            raise BackendUnavailable("Connection refused", answered=True)
+            raise self.fault
         in_order = sorted(self.entries.values(), key=lambda entry: entry.priority)
         return ProviderList(providers=tuple(in_order))
 
@@ -67,16 +69,45 @@ def test_a_list_that_cannot_be_read_leaves_the_last_good_one():
     assert run(with_manager(world, body)) == "agora"
 
 
-def test_without_any_list_there_is_a_clear_error():
+def without_a_list(fault):
+    """Return what the caller is told when the list cannot be read, for that fault."""
+
     async def body(manager, moves):
-        world.is_up = False
+        world.is_up, world.fault = False, fault
         with pytest.raises(AllProvidersFailed) as caught:
             await manager.fetch_active_provider()
         return str(caught.value)
 
     world = World("agora")
+    return run(with_manager(world, body))
 
-    assert "no list could be read" in run(with_manager(world, body))
+
+def test_without_any_list_there_is_a_clear_error_that_says_why():
+    told = without_a_list(BackendUnavailable("Connection refused", answered=True))
+
+    assert told == (
+        "no provider to use: backend: list failed: no list could be read: Connection refused"
+    )
+
+
+def test_why_there_is_no_list_shows_no_password_of_an_address():
+    address = "https://ann:s3cret@lists.example/v2?signature=s1gned"
+    told = without_a_list(LocalFault(f"cannot connect to {address} from here"))
+
+    assert "cannot connect to https://lists.example/... from here" in told
+    assert "s3cret" not in told
+    assert "s1gned" not in told
+
+
+def test_a_list_with_nobody_in_it_is_not_one_that_could_not_be_read():
+    async def body(manager, moves):
+        with pytest.raises(AllProvidersFailed) as caught:
+            await manager.fetch_active_provider()
+        return str(caught.value)
+
+    assert run(with_manager(World(), body)) == (
+        "no provider to use: backend: list failed: the list is empty"
+    )
 
 
 def test_monitoring_asks_every_interval_and_stops_when_told():

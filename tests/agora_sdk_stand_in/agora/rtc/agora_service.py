@@ -12,7 +12,7 @@ are none but have what marks a keyframe.
     mono            sound at 16 kHz, mono
     stops           nothing more after half a second
     interrupted     reconnecting after half a second
-    expired         the token expires after half a second
+    expired         the token expires after half a second, unless it was renewed
     no-project      error 101, with words that must not be repeated
     odd             an error that no document knows, and media all the same
     broken          `connect` raises what nobody expects
@@ -69,6 +69,7 @@ class RTCConnection:
         self._channel, self._begun = "", 0.0
         self._gone = threading.Event()
         self._keyframe = threading.Event()
+        self._renewed = threading.Event()
 
     def get_local_user(self):
         return self._user
@@ -101,6 +102,12 @@ class RTCConnection:
 
     def release(self):
         self._conn = self._audio = self._video = None
+
+    def renew_token(self, token):
+        if not token.startswith("007"):
+            return -110
+        self._renewed.set()
+        return 0
 
     def send_intra_request(self, remote_uid):
         assert remote_uid == "1"
@@ -144,6 +151,8 @@ class RTCConnection:
     def _ends(self) -> bool:
         if self._channel == "interrupted":
             self._conn.on_reconnecting(self, None, 2)
+        if self._channel == "expired" and self._renewed.is_set():
+            return False
         if self._channel == "expired":
             self._conn.on_token_privilege_did_expire(self)
         return self._channel in ("stops", "interrupted", "expired")
