@@ -25,7 +25,6 @@ from .judging import Judge
 from .moves import Moves
 from .providers import Providers
 from .store import Store
-from .store_streams import StreamState
 
 
 WAITING_MAX: Final = 10_000
@@ -119,8 +118,8 @@ class DarkStreams:
 
     async def _move(self, stream: str, provider: str, waiting: dict[str, str]) -> None:
         row = await self._store.streams.one(stream)
-        if row is None or row.state is StreamState.ENDED or row.provider != provider:
-            return
+        if row is None or row.provider != provider or not row.is_carried:
+            return  # it is over, elsewhere, or has yet to begin there, which it tries by itself
         target = await self._moves.other(stream)
         if not self._providers.is_crowded(provider, target):
             return  # it goes by itself, and says so
