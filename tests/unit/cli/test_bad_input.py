@@ -132,7 +132,7 @@ def test_an_empty_list_of_providers_is_not_the_usual_one(run):
     status, _, err = run("drill", "provider-killed", "--providers", "")
 
     assert 2 == status
-    assert "no provider called ''" in err
+    assert "--providers: give names with a comma between them" in err
 
 
 # --- What a server is told ---
