@@ -107,6 +107,7 @@ def make_backend(
         return ControlPlane(
             table.url,
             key=table.key.read(environ),
+            region=table.region,
             timeout_s=config.policy.health_timeout_s,
             allow_http=table.allow_http,
         )

@@ -65,6 +65,7 @@ class BackendTable:
     allow_http: bool = False
     key: Secret | None = None
     """Client key of a Hitless server; None: it is any backend."""
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,4 +232,5 @@ def _backend(settings: list[Setting]) -> BackendTable | None:
         headers=rows["backend.headers"].value,
         allow_http=rows["backend.allow_http"].value,
         key=rows["backend.key"].value,
+        region=rows["backend.region"].value,
     )

@@ -65,6 +65,7 @@ class ControlPlane:
         url: The server's address, `https://hitless.example.com`.
         key: The client key, or None where the server needs none.
         client: This client's own name, the same after a restart; None: a random one.
+        region: Where it is, as providers' regions are called; empty: not known.
         timeout_s: Limit of one request [s].
         allow_http: Whether the key may be sent in clear to another machine.
 
@@ -78,6 +79,7 @@ class ControlPlane:
         *,
         key: str | None = None,
         client: str | None = None,
+        region: str = "",
         timeout_s: float = 5.0,
         allow_http: bool = False,
     ) -> None:
@@ -85,7 +87,7 @@ class ControlPlane:
         self._backend = Backend(
             url, headers=headers or None, timeout_s=timeout_s, allow_http=allow_http
         )
-        self.client = client or secrets.token_urlsafe(9)
+        self.client, self.region = client or secrets.token_urlsafe(9), region
         if len(self.client) > CLIENT_CHARS_MAX or not self.client.isprintable():
             raise ConfigError(f"client: give 1 to {CLIENT_CHARS_MAX} printable characters")
         address = url.rstrip("/")
@@ -307,14 +309,18 @@ class ControlPlane:
         live = {seen.stream for seen in self._greeted.values()}
         self._unsaid = {id: end for id, end in self._unsaid.items() if end[0].stream not in live}
         ended = (seen for seen, _ in self._unsaid.values())
-        return protocol.Hello(client=self.client, streams=(*self._greeted.values(), *ended))
+        return protocol.Hello(
+            client=self.client, region=self.region, streams=(*self._greeted.values(), *ended)
+        )
 
     def _greet(self, session: str) -> None:
         """Add a stream to the connection there is."""
         served = dict(self._leading()).get(session)
         if served is not None and self._link.is_connected:
             seen = self._greeted[session] = self._seen(session, served)
-            self._link.send(protocol.Hello(client=self.client, streams=(seen,)))
+            self._link.send(
+                protocol.Hello(client=self.client, region=self.region, streams=(seen,))
+            )
 
     def _leading(self) -> list[tuple[str, Served]]:
         """Return one session of each stream, its publisher before its viewers."""

@@ -117,6 +117,13 @@ BACKEND_KEYS: Final = (
         says="client key of a Hitless server: streams get plans from it, and follow its word",
         is_secret=True,
     ),
+    Key(
+        name="backend.region",
+        type=str,
+        default="",
+        says="where this client is, as the regions of providers are called; a Hitless server "
+        "judges them by it",
+    ),
 )
 
 SERVER_KEYS: Final = (

@@ -137,6 +137,8 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """Whether the server decides for it (a remote hand); else it decides by itself."""
     adapters: Words = ()
     codecs: Words = ()
+    region: Name = ""
+    """Where it is, by the name that providers' `regions` have; empty: not known."""
     streams: tuple[Seen, ...] = ()
 
 

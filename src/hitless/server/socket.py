@@ -102,6 +102,7 @@ class Client:
 
     def __init__(self, node: Node, who: Identity, network: str) -> None:
         self._node, self._who, self._network = node, who, network
+        self._region = ""
         self._paid_until_s = 0.0
         self._connection: Connection | None = None
         self._is_hearing = False
@@ -122,6 +123,7 @@ class Client:
             raise Rejected(409, "no-hello", "the first message must be a hello")
         check_names("-", hello.client)
         self._pay(len(hello.streams))
+        self._region = hello.region
         self._connection = connection = self._connect(hello)
         node = self._node
         node.hub.add(connection)
@@ -294,8 +296,10 @@ class Client:
         if report.provider in node.providers.rows:
             now = node.loop.time()
             if report.mediaAge <= node.judge.rules.fresh_s:
-                reached = Reached(connection.client, report.stream, self._network)
-                node.judge.gather(report.provider, reached)
+                where = self._network, self._region_at(report.provider)
+                node.judge.gather(
+                    report.provider, Reached(connection.client, report.stream, *where)
+                )
             loss = self._losses.share(report)
             if node.hub.samples.takes(report.provider, now):
                 self._look_at(connection.client, report, loss)
@@ -312,6 +316,7 @@ class Client:
             self._node.judge.observe(
                 QualityReported(
                     provider=report.provider,
+                    region=self._region_at(report.provider),
                     client=client,
                     stream=report.stream,
                     network=self._network,
@@ -321,12 +326,18 @@ class Client:
                 )
             )
 
+    def _region_at(self, provider: str) -> str | None:
+        """Return which of a provider's regions the client is in; None: none of that name."""
+        regions = self._node.providers.rows[provider].config.get("regions")
+        return self._region if self._region and regions and self._region in regions else None
+
     def _judge(self, role: protocol.Role, client: str, news: protocol.LegNews) -> None:
         """Take what became of a leg as evidence about its provider."""
         if news.provider not in self._node.providers.rows:
             return
         said: dict[str, Any] = {
             "provider": news.provider,
+            "region": self._region_at(news.provider),
             "client": client,
             "stream": news.stream,
             "network": self._network,

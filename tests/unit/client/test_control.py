@@ -40,6 +40,18 @@ def test_a_session_begins_with_a_plan(role, path):
     assert (seen["role"], seen["plan"]) == (role.value, "signed")
 
 
+def test_a_client_says_where_it_is_whenever_it_says_hello():
+    async def test(server, client):
+        said = []
+        for session, stream in (("s", "show"), ("t", "other")):
+            server.answers = [plan(stream)]
+            await client.control.begin(session, stream, Role.PUBLISHER)
+            said.append(await server.heard("hello"))
+        return [hello.get("region") for hello in said]
+
+    assert go(test, region="eu") == ["eu", "eu"]
+
+
 def test_a_plan_says_where_the_stream_is_unless_nobody_publishes_it_yet():
     async def test(server, client):
         server.answers = [plan(epoch=0, provider=""), plan(epoch=4, because="it is near")]

@@ -190,7 +190,7 @@ class Room:
     """
 
     def __init__(self, *names, policy=None):
-        self.rows = {name: name for name in names}
+        self.rows = {name: SimpleNamespace(name=name, config={}) for name in names}
         self.disabled = set()
         self.policy = policy or Policy()
         self.store, self.plans, self.hub = Rows(), Plans(), Hub()

@@ -17,14 +17,14 @@ from hitless.server.socket import Client
 NETWORK = "192.0.2.7"
 
 
-def at_client(play, *, role="viewer", who=APP):
+def at_client(play, *, role="viewer", who=APP, region=""):
     """Run a play with our side of a conversation about one stream; return the node."""
 
     async def main():
         async with Room("one", "two") as room:
             seen = protocol.Seen(stream="show", role=role)
             client = Client(room, who, NETWORK)
-            hello = protocol.Hello(client="tv", streams=(seen,))
+            hello = protocol.Hello(client="tv", region=region, streams=(seen,))
             connection = await client.begin(protocol.encode(hello))
             await play(room, client, connection)
             await client.aclose()
@@ -73,6 +73,27 @@ def test_figures_of_a_report_are_evidence_of_quality():
         QualityReported(provider="one", rtt_s=0.9, jitter_s=0.02, **about),
         QualityReported(provider="two", jitter_s=0.2, **about),
     ]
+
+
+def test_what_a_client_says_counts_for_the_region_that_it_is_in():
+    """
+    Of a provider that has it; what nobody has a region of that name for counts for all.
+    """
+
+    async def play(room, client, connection):
+        room.rows["one"].config["regions"] = {"eu": {}, "us": {}}
+        for provider in ("one", "two"):
+            await client.hear(report(provider, jitter=0.2))
+            for state in ("live", "failed"):
+                news = protocol.LegNews(stream="show", provider=provider, state=state)
+                await client.hear(protocol.encode(news))
+
+    observed = at_client(play, role="publisher", region="eu").observed
+    assert {type(one).__name__ for one in observed} == {
+        "MediaFresh", "QualityReported", "StartEnded"
+    }  # fmt: skip
+    assert {one.region for one in observed if one.provider == "one"} == {"eu"}
+    assert {one.region for one in observed if one.provider == "two"} == {None}
 
 
 def test_a_report_without_figures_says_nothing_of_quality():
