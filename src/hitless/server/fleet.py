@@ -11,6 +11,7 @@ does at the same time wins or loses cleanly. The numbers are `core/fleet.py`'s, 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -43,6 +44,9 @@ HORIZON_S: Final = 1.2
 the next look, and some for a look that comes late."""
 AGAIN_S: Final = 30.0
 """A provider that is down and still has streams is left again after this [s]."""
+CLAIM_S: Final = 30.0
+"""A stream that its publisher took back to where it came from is left there so long [s]: told
+again each second, it and its viewers would search all the while."""
 SPARE_S: Final = 30.0
 """A move that has had its time and this [s] is over, whoever stayed."""
 ALIVE_S: Final = 10.0
@@ -122,7 +126,7 @@ class Fleet:
         plan = _plan_of(row)
         if self._node not in plan.shares:
             plan = replace(plan, shares={**plan.shares, self._node: fleet.NodeShare()})
-        streams, epochs, by_codecs = await self._own(row, plan, is_leader=is_leader)
+        streams, epochs, by_codecs = await self._own(row, plan, now_s, is_leader=is_leader)
         is_frozen = is_ours and self._settings().is_frozen
         # Who hears of it at once deals from its very beginning, the first slot included.
         from_s = row.begun_s if not is_begun and now_s - row.begun_s < 1.0 else now_s
@@ -151,7 +155,7 @@ class Fleet:
         await self._coordinator.move_all(wishes, by=By(row.by), because=row.because)
 
     async def _own(
-        self, row: FleetMove, plan: fleet.FleetMove, *, is_leader: bool
+        self, row: FleetMove, plan: fleet.FleetMove, now_s: float, *, is_leader: bool
     ) -> tuple[list[fleet.Moving], dict[str, int], int]:
         """
         Return the source's streams that this node answers for, less those it may not move, the
@@ -172,6 +176,9 @@ class Fleet:
         for node in sorted(nodes):
             async for stream in self._streams_of(row.source, node):
                 key = rendezvous.key(stream.group_id)
+                claimed_s = stream.changed_s if stream.by == By.PUBLISHER else -math.inf
+                if claimed_s >= row.begun_s and now_s - claimed_s < CLAIM_S:
+                    continue  # it was told, could not go, and came back
                 if rendezvous.share_of(key, share):
                     epochs[stream.id] = stream.epoch
                     found.append(

@@ -9,6 +9,7 @@ from unit.server.stored_streams import go
 from hitless.core.agreement import By
 from hitless.server.fleet import AGAIN_S, SPARE_S
 from hitless.server.store_members import Member, Role
+from hitless.server.store_streams import Claim
 from hitless.server.wire import ProviderChange
 
 
@@ -66,6 +67,36 @@ def test_every_node_moves_its_own_streams_once(engine):
     }
     assert set(whole.values()) == {"zegocloud"}
     assert epochs == {2}
+
+
+def test_a_stream_that_its_publisher_takes_back_is_not_told_again_each_second(engine):
+    """
+    It could not go, and said so; it is asked again when things may have changed.
+    """
+
+    async def main():
+        async with fleet(engine) as it:
+            await it.begin(agora={}, zegocloud={"starts_per_s": 0.5})
+            for n in range(9):
+                await it.stream(f"s{n}")
+            await it.one.orders.order(order())
+            await it.later(0.0)
+            (gone,) = [name for name, at in (await it.where()).items() if at == "zegocloud"]
+            back = Claim(
+                stream=gone, base_epoch=2, provider="agora", by=By.PUBLISHER, because="I cannot",
+                publisher=f"p-{gone}", is_carried=True,
+            )  # fmt: skip
+            _, is_back = await it.one.store.streams.claim(back)
+            assert is_back
+            epochs = []
+            for _ in range(40):
+                await it.later(1.0)
+                epochs.append((await it.one.store.streams.one(gone)).epoch)
+            return epochs
+
+    epochs = go(main())
+    assert set(epochs[:28]) == {3}
+    assert epochs[-1] == 4
 
 
 def test_the_leader_moves_what_a_dead_node_has_left(engine):
