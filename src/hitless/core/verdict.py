@@ -399,7 +399,7 @@ def _overall(case: Case, cells: Mapping[str | None, Cell], now: float) -> Verdic
     elif hurt:
         because = "; ".join(f"{place}: {named[place].because}" for place in hurt[:_REASONS_MAX])
         word, given = Word.DEGRADED, whole.share
-        if len(down) == len(judged) and whole.level is not Level.END_TO_END:
+        if len(down) == len(judged) and Level.END_TO_END in whole.unproven:
             word, given = Word.DOWN, 0.0
         level = named[hurt[0]].level
         found = replace(whole, word=word, because=because[:200], share=given, level=level)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from unit.core.observations import RULES, TICK, probe, who
 
@@ -111,6 +111,18 @@ def test_one_client_room_or_network_never_condemns(one, data):
         )
 
 
+_REFUSED = ProbeEnded(provider="a", level=Level.CONTROL, ok=False, because="seen", answered=False)
+
+
+@example(  # its only region is down by that, and media reaches a client that tells of none
+    [
+        (0.0, StartEnded(**who(0, provider="a", region="eu"), ok=False, because="")),
+        (0.0, _REFUSED),
+        (0.0, _REFUSED),
+        (0.3, _REFUSED),
+        (0.0, JoinEnded(**who(0, provider="a"), ok=True, because="")),
+    ]
+)
 @given(
     worlds(reports(clients=st.integers(0, 1)), PROBES.filter(lambda p: p.level is Level.CONTROL))
 )
