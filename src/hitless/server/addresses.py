@@ -266,6 +266,21 @@ class PinnedConnector(aiohttp.TCPConnector):
         return await super().connect(req, traces, timeout)
 
 
+def resolved(target: ResolvedTarget, host: str, port: int) -> list[ResolveResult]:
+    """Return the judged addresses of a host as a resolver answers them."""
+    return [
+        ResolveResult(
+            hostname=host,
+            host=address,
+            port=port,
+            family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+            proto=socket.IPPROTO_TCP,
+            flags=socket.AI_NUMERICHOST,
+        )
+        for address in target.addresses
+    ]
+
+
 class _Pinned(AbstractResolver):
     """Answers with what was judged."""
 
@@ -277,17 +292,7 @@ class _Pinned(AbstractResolver):
     ) -> list[ResolveResult]:
         if host != self._target.host or port != self._target.port:
             raise OSError("this connection is for another target")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in self._target.addresses
-        ]
+        return resolved(self._target, host, port)
 
     async def close(self) -> None:
         """Nothing to close."""

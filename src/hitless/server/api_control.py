@@ -23,7 +23,14 @@ from ..providers.livekit_token import Grants, check_key, mint
 from ..providers.quota import Quota
 from ..providers.whip import checked_url
 from ..providers.zego_api import ZegoApi
-from .addresses import Allowed, ResolvedTarget, Resolver, TargetUnresolved, check_target
+from .addresses import (
+    Allowed,
+    ResolvedTarget,
+    Resolver,
+    TargetUnresolved,
+    check_target,
+    resolved,
+)
 from .prober import TIMEOUT_S, as_http
 from .store_operators import ProviderRow
 
@@ -69,17 +76,7 @@ class Judged(AbstractResolver):
             target = await self.check(f"https://{host}:{port or 443}")
         except TargetUnresolved as exc:  # as the system says it: the next host is asked then
             raise socket.gaierror(socket.EAI_NONAME, exc.because) from None
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in target.addresses
-        ]
+        return resolved(target, host, port)
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from unit.cli.incidents import replaying
 from unit.server import recorded
 from unit.server.recorded import PHONE, SECRET, SHOW
-from unit.server.test_fleet import go
+from unit.server.stored_streams import go
 
 
 pytest_plugins = ("postgres_server",)
@@ -21,16 +22,7 @@ def minute(engine):
 def replayed(minute, run, tmp_path, monkeypatch):
     """Return what changes the incident as a test likes, and replays it."""
     monkeypatch.chdir(tmp_path)
-
-    def replayed(change=lambda recording: None, *options):
-        recording = json.loads(json.dumps(minute))
-        change(recording)
-        judged = {"node": "n1", "version": "0", "zero_s": 1.7e9, "recording": recording}
-        document = {"format": 1, "audit": [], "judged": judged}
-        (tmp_path / "incident.json").write_text(json.dumps(document, indent=2))
-        return run("replay", "incident.json", *options)
-
-    return replayed
+    return replaying(minute, run, tmp_path)
 
 
 def silent(recording):

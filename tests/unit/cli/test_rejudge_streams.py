@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from unit.cli.incidents import replaying
 from unit.server import recorded
 from unit.server.recorded import PHONE, SECRET, SHOW
 from unit.server.stored_streams import go
@@ -21,16 +22,7 @@ def hour(engine):
 def replayed(hour, run, tmp_path, monkeypatch):
     """Return what changes the incident as a test likes, and replays it."""
     monkeypatch.chdir(tmp_path)
-
-    def replayed(change=lambda recording: None, *options):
-        recording = json.loads(json.dumps(hour))
-        change(recording)
-        judged = {"node": "n1", "version": "0", "zero_s": 1.7e9, "recording": recording}
-        document = {"format": 1, "audit": [], "judged": judged}
-        (tmp_path / "incident.json").write_text(json.dumps(document, indent=2))
-        return run("replay", "incident.json", *options)
-
-    return replayed
+    return replaying(hour, run, tmp_path)
 
 
 def test_moves_and_notes_are_told_in_order_of_time_and_are_the_same(replayed):

@@ -193,24 +193,17 @@ class Callers:
 
 def at_agora(scenario, **options):
     """Run a scenario with the stand-in for Agora and a client of its API."""
-
-    async def main(world):
-        api, callers = agora_client(world), Callers(world)
-        try:
-            await scenario(world, callers, api)
-        finally:
-            await api.aclose()
-            for each in callers.all:
-                await each.aclose()
-
-    play(AGORA, main, **options)
+    _at(AGORA, agora_client, scenario, options)
 
 
 def at_zego(scenario, **options):
     """Run a scenario with the stand-in for ZEGOCLOUD and a client of its API."""
+    _at(ZEGO, zego_client, scenario, options)
 
+
+def _at(account, client, scenario, options):
     async def main(world):
-        api, callers = zego_client(world), Callers(world)
+        api, callers = client(world), Callers(world)
         try:
             await scenario(world, callers, api)
         finally:
@@ -218,7 +211,7 @@ def at_zego(scenario, **options):
             for each in callers.all:
                 await each.aclose()
 
-    play(ZEGO, main, **options)
+    play(account, main, **options)
 
 
 def sounds_in(messages):
