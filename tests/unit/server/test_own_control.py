@@ -1,7 +1,6 @@
 """hitless.server.own_control: an account's own API as a control probe, against stand-ins."""
 
 import asyncio
-import random
 import socket
 from dataclasses import replace
 
@@ -9,17 +8,15 @@ import pytest
 from control_stand_in import answers, hanging, standing_in
 from speaking_stand import AGORA, ZEGO, play
 from unit.server.api import Api
+from unit.server.own_probing import checked
 
-from hitless.core.evidence import Rules
 from hitless.core.observation import Level
 from hitless.errors import ConfigError
 from hitless.providers.clock import wall_s
 from hitless.server import own_control
 from hitless.server.addresses import parse_allowed
-from hitless.server.judging import Judge
 from hitless.server.own_control import OwnControl, ask_all, check, quota_of
-from hitless.server.plans import Mint
-from hitless.server.probing import Probing, depth_of
+from hitless.server.probing import depth_of
 from hitless.server.server_options import in_regions
 from hitless.server.store_operators import ProviderRow
 
@@ -260,39 +257,11 @@ def test_all_accounts_are_asked_at_once_and_others_not_at_all():
 # --- What is probed of such a row ---
 
 
-class Rows:
-    """Rows and their secrets, as far as `Probing` asks for them."""
-
-    def __init__(self, *rows):
-        self.rows = {one.name: one for one in rows}
-
-    def secrets(self, name):
-        return SECRETS[self.rows[name].adapter]
-
-
-def probed(one, *, is_leader=False, level=Level.CONTROL):
+async def probed(one, *, is_leader=False, level=Level.CONTROL):
     """Return what checking a provider now finds at a level, and what its probing told."""
-
-    async def main():
-        told, judge = [], Judge(Rules(), asyncio.get_running_loop().time, lambda news: None)
-        probing = Probing(
-            Rules(),
-            Rows(one),
-            judge,
-            Mint(is_revoked=lambda asker: False),
-            lambda name, **fields: told.append((name, fields)),
-            rng=random.Random(1),
-            allow_private=LOOPBACK,
-        )
-        async with asyncio.timeout(LIMIT_S):
-            try:
-                await probing.follow(is_leader=is_leader)
-                found = [] if told else await probing.check_now(one.name)
-            finally:
-                await probing.aclose()
-        return [probe for probe in found if probe.level is level], told
-
-    return main()
+    told = []
+    found = await checked(one, SECRETS[one.adapter], told, is_leader=is_leader)
+    return [probe for probe in found if probe.level is level], told
 
 
 @BOTH

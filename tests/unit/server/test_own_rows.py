@@ -1,22 +1,18 @@
 """Rows of LiveKit, Janus and RTMP: registered, checked and probed in their own language."""
 
 import asyncio
-import random
 from dataclasses import replace
 
 import livekit_stand_in
 import pytest
 from unit.server.api import Api
-from unit.server.own_stands import ALL, LIMIT_S, LOOPBACK, SECRETS, kinds_asked, row, standing
+from unit.server.own_probing import checked
+from unit.server.own_stands import ALL, LOOPBACK, SECRETS, kinds_asked, row, standing
 
 from hitless.cli import serve
-from hitless.core.evidence import Rules
 from hitless.core.observation import Level
 from hitless.errors import ConfigError
-from hitless.server.judging import Judge
 from hitless.server.own_control import ask_all, check
-from hitless.server.plans import Mint
-from hitless.server.probing import Probing
 from hitless.server.serve import Address
 from hitless.server.store_operators import ProviderRow
 
@@ -72,16 +68,6 @@ def test_all_are_asked_at_once_in_their_first_region_and_others_not_at_all():
     }
 
 
-class Rows:
-    """Rows and their secrets, as far as `Probing` asks for them."""
-
-    def __init__(self, one):
-        self.rows = {one.name: one}
-
-    def secrets(self, name):
-        return SECRETS[self.rows[name].adapter]
-
-
 async def probed(one, told=None):
     """
     Return what checking a provider now finds of its control side, by region.
@@ -90,23 +76,7 @@ async def probed(one, told=None):
         one: Its row.
         told: Takes what its probing tells; None: it must tell nothing, and is checked.
     """
-    told = [] if told is None else told
-    judge = Judge(Rules(), asyncio.get_running_loop().time, lambda news: None)
-    probing = Probing(
-        Rules(),
-        Rows(one),
-        judge,
-        Mint(is_revoked=lambda asker: False),
-        lambda name, **fields: told.append((name, fields)),
-        rng=random.Random(1),
-        allow_private=LOOPBACK,
-    )
-    async with asyncio.timeout(LIMIT_S):
-        try:
-            await probing.follow(is_leader=False)
-            found = [] if told else await probing.check_now(one.name)
-        finally:
-            await probing.aclose()
+    found = await checked(one, SECRETS[one.adapter], [] if told is None else told)
     return {probe.region: probe for probe in found if probe.level is Level.CONTROL}
 
 
