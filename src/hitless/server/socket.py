@@ -328,8 +328,10 @@ class Client:
 
     def _region_at(self, provider: str) -> str | None:
         """Return which of a provider's regions the client is in; None: none of that name."""
+        if not self._region:  # each report asks
+            return None
         regions = self._node.providers.rows[provider].config.get("regions")
-        return self._region if self._region and regions and self._region in regions else None
+        return self._region if regions and self._region in regions else None
 
     def _judge(self, role: protocol.Role, client: str, news: protocol.LegNews) -> None:
         """Take what became of a leg as evidence about its provider."""
